@@ -1,0 +1,223 @@
+"""`prerl-eval list` and `prerl-eval check`: what is known before a run, and whether it holds.
+
+Covers golds that must grade themselves as right, empty and repeated problems, and for a checkpoint
+the first prompt and the stop ids. Oddities are reported, failures make the check fail. Returns
+dictionaries that are JSON as they stand, and renders them as plain text. Runs no model.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from prerl_eval.cards import Card, resolve_benchmarks, shipped_cards
+from prerl_eval.checkpoint import Checkpoint, open_checkpoint
+from prerl_eval.errors import UserError
+from prerl_eval.grading import GradingPool
+from prerl_eval.notations import ODDITIES, completions
+from prerl_eval.problems import Problem, load_problems
+from prerl_eval.prompts import PromptBuilder, check_lengths
+
+SHOWN = 5
+"""Examples of a kind that the text report names; the JSON report has all."""
+
+
+def list_cards() -> list[dict[str, Any]]:
+    """One row per shipped card: where it comes from and what a run would use."""
+    return [
+        {
+            "name": card.name,
+            "title": card.title or card.name,
+            "source": _source(card),
+            "split": card.split,
+            "problems": list(card.rows),
+            "n": card.n,
+            "max_tokens": card.max_tokens,
+            "groups": [*card.groups, *([] if card.trains_only else ["all"])],
+            "grader": card.grader,
+            "licence": card.licence,
+            "citation": card.citation,
+        }
+        for card in shipped_cards()
+    ]
+
+
+def render_list(rows: Sequence[dict[str, Any]]) -> str:
+    """The rows of list_cards as a table."""
+    header = ("name", "problems", "n", "max tokens", "groups", "source")
+    cells = [
+        (
+            row["name"],
+            "/".join(map(str, row["problems"])),
+            str(row["n"]),
+            str(row["max_tokens"]),
+            " ".join(row["groups"]) or "(training)",
+            f"{row['source']} {row['split']}",
+        )
+        for row in rows
+    ]
+    widths = [max(len(line[column]) for line in (header, *cells)) for column in range(len(header))]
+    lines = [
+        "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True))
+        for line in (header, *cells)
+    ]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def preflight(
+    bench: Sequence[str], ckpt: str | None = None, data_root: Path | None = None, workers: int | None = None
+) -> dict[str, Any]:
+    """Check benchmarks, and with `ckpt` how that checkpoint would be asked.
+
+    Returns {ok, benchmarks: {name: ...}, checkpoint}: `ok` is False exactly where some `failures`
+    list is not empty. Raises UserError for what keeps a set or a checkpoint from being read.
+    """
+    cards = resolve_benchmarks(bench)
+    checkpoint = open_checkpoint(ckpt) if ckpt else None
+    builder = PromptBuilder(checkpoint) if checkpoint else None
+    report: dict[str, Any] = {"ok": True, "benchmarks": {}, "checkpoint": None}
+    with GradingPool(workers) as pool:
+        for card in cards:
+            problems = load_problems(card, data_root)
+            entry = _check_problems(problems, pool)
+            entry["source"] = f"{_source(card)} {card.split}"
+            entry["first_prompt"] = {"text": card.prompt.replace("{problem}", problems[0].text)}
+            if builder:
+                entry["first_prompt"] = _check_prompts(card, problems, builder, entry)
+            report["benchmarks"][card.name] = entry
+    if checkpoint and builder:
+        report["checkpoint"] = _describe(checkpoint, builder)
+    report["ok"] = not any(entry["failures"] for entry in report["benchmarks"].values())
+    return report
+
+
+def render_report(report: dict[str, Any]) -> str:
+    """The report of `preflight` as text, failures last."""
+    lines: list[str] = []
+    for name, entry in report["benchmarks"].items():
+        verdict = "ok" if not entry["failures"] else f"{len(entry['failures'])} FAILURES"
+        lines.append(
+            f"{name}: {entry['problems']} problems ({entry['source']}), "
+            f"{entry['completions']} correct completions graded: {verdict}"
+        )
+        lines += [f"  {what}: {_some(ids)}" for what, ids in entry["oddities"].items()]
+        lines += [f"  same text: {', '.join(ids)}" for ids in entry["duplicates"]]
+        if entry["answer_positions"]:
+            counts = ", ".join(f"{letter} {count}" for letter, count in entry["answer_positions"].items())
+            lines.append(f"  answer positions: {counts}")
+        lines += [f"  note: {note}" for note in entry["notes"]]
+        lines += [f"  FAILED {failure}" for failure in entry["failures"]]
+    if report["checkpoint"]:
+        lines += _render_checkpoint(report)
+    return "\n".join(lines)
+
+
+def _source(card: Card) -> str:
+    return card.path or " ".join(filter(None, (card.hub_id, card.config)))
+
+
+def _check_problems(problems: Sequence[Problem], pool: GradingPool) -> dict[str, Any]:
+    asked = [
+        (problem, notation, pool.submit(problem, text, finish_reason="stop"))
+        for problem in problems
+        for notation, text in completions(problem).items()
+    ]
+    failures = []
+    for problem, notation, future in asked:
+        verdict = future.result()
+        if verdict.status != "correct":
+            failures.append(
+                f"{problem.problem_id}: gold {problem.gold!r} {notation} is {verdict.status}"
+                + (f" ({verdict.detail})" if verdict.detail else "")
+            )
+    odd = {what: [p.problem_id for p in problems if test(p)] for what, test in ODDITIES.items()}
+    texts: dict[str, list[str]] = defaultdict(list)
+    for problem in problems:
+        texts[" ".join(problem.text.split())].append(problem.problem_id)
+    return {
+        "problems": len(problems),
+        "completions": len(asked),
+        "failures": failures,
+        "notes": [],
+        "oddities": {what: ids for what, ids in odd.items() if ids},
+        "duplicates": [ids for ids in texts.values() if len(ids) > 1],
+        "answer_positions": _answer_positions(problems),
+    }
+
+
+def _answer_positions(problems: Sequence[Problem]) -> dict[str, int]:
+    """How often each letter is the answer of a multiple-choice set; {} for other sets."""
+    counts = Counter(problem.gold for problem in problems)
+    is_choice = all(len(gold) == 1 and "A" <= gold <= "J" for gold in counts)
+    return dict(sorted(counts.items())) if is_choice else {}
+
+
+def _check_prompts(
+    card: Card, problems: Sequence[Problem], builder: PromptBuilder, entry: dict[str, Any]
+) -> dict[str, Any]:
+    """The first prompt; adds a failure where it starts twice, a note where the card's limit does not fit."""
+    prompts = [builder.render(problem, card) for problem in problems]
+    try:
+        check_lengths(card.name, problems, prompts, card.max_tokens, builder.checkpoint.context_length)
+    except UserError as error:
+        entry["notes"].append(str(error))
+    ids = list(prompts[0].token_ids or ())
+    start = builder.tokenizer.bos_token_id
+    starts = ids.count(start) if start is not None else 0
+    if starts > 1:
+        entry["failures"].append(
+            f"the first prompt holds {starts} start tokens ({builder.tokenizer.bos_token})"
+        )
+    return {
+        "text": prompts[0].text,
+        "token_ids": ids,
+        "start_tokens": starts,
+        "opens_thinking": prompts[0].opens_thinking,
+        "longest": max(len(prompt.token_ids or ()) for prompt in prompts),
+    }
+
+
+def _describe(checkpoint: Checkpoint, builder: PromptBuilder) -> dict[str, Any]:
+    stop = checkpoint.stop_ids()
+    tokenizer = builder.tokenizer
+    return {
+        "name": checkpoint.name,
+        "template": "chat" if builder.chat else "plain",
+        "start_token": {"id": tokenizer.bos_token_id, "text": tokenizer.bos_token},
+        "stop_ids": {source: list(ids) for source, ids in stop.sources.items()},
+        "stop_ids_used": {str(number): tokenizer.convert_ids_to_tokens(number) for number in stop.used},
+        "stop_strings": [],
+        "context_length": checkpoint.context_length,
+        "generation_config": checkpoint.generation_defaults(),
+        "notes": [*builder.notes, *stop.disagreements],
+    }
+
+
+def _render_checkpoint(report: dict[str, Any]) -> list[str]:
+    about = report["checkpoint"]
+    name, entry = next(iter(report["benchmarks"].items()))
+    first = entry["first_prompt"]
+    start = about["start_token"]
+    known = f"{start['text']} ({start['id']})" if start["text"] else "the tokenizer has none"
+    used = ", ".join(f"{number} {text}" for number, text in about["stop_ids_used"].items())
+    lines = [
+        "",
+        f"checkpoint {about['name']}: {about['template']} prompts, context {about['context_length']}",
+        f"  first prompt of {name}, {len(first['token_ids'])} tokens, {first['start_tokens']} start token(s) "
+        f"({known}), opens thinking: {first['opens_thinking']}",
+        f"    text: {first['text']!r}",
+        f"    token ids: {first['token_ids']}",
+        *(f"  stop ids of {source}: {', '.join(map(str, ids))}" for source, ids in about["stop_ids"].items()),
+        f"  stop ids in use: {used or 'none: completions end at the token limit'}; stop strings: none",
+    ]
+    if about["generation_config"]:
+        suggested = ", ".join(f"{key}={value}" for key, value in about["generation_config"].items())
+        lines.append(f"  generation_config.json suggests {suggested}; a run uses its flags")
+    return lines + [f"  note: {note}" for note in about["notes"]]
+
+
+def _some(ids: Sequence[str]) -> str:
+    more = f", ... ({len(ids)})" if len(ids) > SHOWN else f" ({len(ids)})"
+    return ", ".join(ids[:SHOWN]) + more

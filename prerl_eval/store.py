@@ -1,0 +1,327 @@
+"""The sample store: a run is a directory of atomic Parquet parts and one run.json.
+
+    RUN/run.json                     settings, cards, versions: how the numbers were made
+    RUN/samples/part-00000.parquet   sample rows; written under a temporary name, fsynced, renamed
+    RUN/lock                         held by the one writer; the kernel drops it when the writer dies
+
+A kill at any moment loses at most the rows that no part held yet, and never a row that was stored.
+Any tool reads the rows by glob (pandas, polars, DuckDB, datasets). Does not cover annotations.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import IO, Any, ClassVar, Self
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from prerl_eval.errors import RunStopped, UserError
+
+SCHEMA_VERSION = 1
+
+SCHEMA = pa.schema(
+    [
+        ("run_id", pa.string()),
+        ("benchmark", pa.string()),
+        ("problem_id", pa.string()),
+        ("sample_index", pa.int32()),
+        ("step", pa.int32()),
+        ("prompt", pa.string()),
+        ("completion", pa.string()),
+        ("token_ids", pa.list_(pa.int32())),
+        ("tokens", pa.int32()),
+        ("finish_reason", pa.string()),
+        ("opens_thinking", pa.bool_()),
+        ("status", pa.string()),
+        ("answer", pa.string()),
+        ("answer_class", pa.string()),
+        ("gold", pa.string()),
+        ("extra", pa.string()),
+        ("grader", pa.string()),
+        ("detail", pa.string()),
+        ("seed", pa.int64()),
+        ("seconds", pa.float32()),
+    ],
+    metadata={"prerl_schema_version": str(SCHEMA_VERSION)},
+)
+
+RowKey = tuple[str, str, int, int]
+"""(benchmark, problem_id, sample_index, step): unique within a run."""
+
+
+@dataclass(frozen=True, slots=True)
+class SampleRow:
+    """One graded completion. Field names are the store's columns.
+
+    sample_index: 0-based, below n. step: 0 outside training, else the update it was sampled for.
+    prompt: the exact text the model continued. token_ids: sampled ids, None when the server hides
+    them. tokens: completion tokens. finish_reason: "stop", "length" or the server's own word.
+    opens_thinking: the prompt ended inside an open thinking block. extra: the problem's facts for
+    its grader, as JSON. grader: name and version, "math/1". detail: why a grade failed, else "".
+    seed: the request's seed. seconds: wall time of the request, of its batch in a batched engine.
+    """
+
+    run_id: str
+    benchmark: str
+    problem_id: str
+    sample_index: int
+    step: int
+    prompt: str
+    completion: str
+    token_ids: Sequence[int] | None
+    tokens: int
+    finish_reason: str
+    opens_thinking: bool
+    status: str
+    answer: str
+    answer_class: str
+    gold: str
+    extra: str
+    grader: str
+    detail: str
+    seed: int
+    seconds: float
+
+
+def rows_to_table(rows: Sequence[SampleRow]) -> pa.Table:
+    """Rows as an Arrow table in the store's schema."""
+    columns = {name: [getattr(row, name) for row in rows] for name in (f.name for f in fields(SampleRow))}
+    # Lone surrogates (a tokenizer's or a server's half character) cannot be stored as UTF-8.
+    for name in ("prompt", "completion", "finish_reason", "answer", "answer_class", "detail"):
+        columns[name] = [text.encode("utf-8", "replace").decode("utf-8") for text in columns[name]]
+    return pa.table(columns, schema=SCHEMA)
+
+
+def parts(run: Path) -> list[Path]:
+    """The finished part files of a run, in the order they were written."""
+    return sorted((run / "samples").glob("part-*.parquet"))
+
+
+def read_samples(run: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """All stored rows of a run as one table (only `columns` where given), in order of writing.
+
+    Raises UserError where `run` is no run, or where a part was damaged after it was written.
+    """
+    read_record(run)
+    tables = []
+    for part in parts(run):
+        try:
+            tables.append(pq.read_table(part, columns=list(columns) if columns else None))
+        except (pa.ArrowInvalid, OSError) as error:
+            raise UserError(
+                f"{part} is damaged ({str(error).splitlines()[0]}); move it away and run the same command: "
+                "its rows are sampled again"
+            ) from error
+    if tables:
+        return pa.concat_tables(tables)
+    empty = SCHEMA.empty_table()
+    return empty.select(list(columns)) if columns else empty
+
+
+def stored_keys(run: Path) -> set[RowKey]:
+    """The keys that a run already holds."""
+    table = read_samples(run, ["benchmark", "problem_id", "sample_index", "step"])
+    return (
+        set(zip(*(column.to_pylist() for column in table.itercolumns()), strict=True))
+        if len(table)
+        else set()
+    )
+
+
+def write_part(run: Path, table: pa.Table) -> Path:
+    """Store `table` as the next part: temporary name, fsync, rename, fsync of the folder.
+
+    Raises RunStopped on a full disk, leaving every earlier part as it was.
+    """
+    folder = run / "samples"
+    # A part that somebody copied in may have any name.
+    numbers = [int(name) for part in parts(run) if (name := part.stem.removeprefix("part-")).isdecimal()]
+    number = max(numbers, default=-1) + 1
+    final = folder / f"part-{number:05d}.parquet"
+    temporary = folder / f".part-{number:05d}.tmp"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            pq.write_table(table, file, compression="zstd")
+            _sync(file)
+        temporary.rename(final)
+        _sync_folder(folder)
+    except OSError as error:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise _disk_trouble(error, run) from error
+    return final
+
+
+def read_record(run: Path) -> dict[str, Any]:
+    """The run.json of a run. Raises UserError where the folder is no run."""
+    path = run / "run.json"
+    if not path.is_file():
+        raise UserError(
+            f"{run} is not a prerl run (no run.json in it); give a folder that `prerl-eval run` wrote"
+        )
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{path} is not JSON ({error}); restore it or start a new --out folder") from error
+    if not isinstance(record, dict) or not isinstance(record.get("schema"), int):
+        raise UserError(f"{path} is no record of a prerl run; restore it or start a new --out folder")
+    if record["schema"] > SCHEMA_VERSION:
+        raise UserError(
+            f"{run} was written by a newer prerl (schema {record['schema']}, "
+            f"this one reads {SCHEMA_VERSION}); update prerl"
+        )
+    if not all(isinstance(record.get(key), dict) for key in ("settings", "benchmarks")):
+        raise UserError(f"{path} lacks settings or benchmarks; restore it or start a new --out folder")
+    return record
+
+
+def write_record(run: Path, record: Mapping[str, Any]) -> None:
+    """Replace run.json atomically."""
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+        temporary = run / ".run.json.tmp"
+        with temporary.open("wb") as file:
+            file.write(_readable_json(record).encode("utf-8", "replace"))
+            _sync(file)
+        temporary.rename(run / "run.json")
+        _sync_folder(run)
+    except OSError as error:
+        raise _disk_trouble(error, run) from error
+
+
+def differing_keys(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    """Settings that differ, each as "key: stored -> wanted"."""
+    keys = sorted(set(stored) | set(wanted))
+    return [
+        f"{key}: {stored.get(key)!r} -> {wanted.get(key)!r}"
+        for key in keys
+        if stored.get(key) != wanted.get(key)
+    ]
+
+
+class RunLock:
+    """The right to write one run directory: a POSIX record lock on RUN/lock.
+
+    The kernel drops it when the process dies, however it dies, and forked children do not inherit
+    it, so a crash never leaves a stale lock. Raises UserError where another process holds it, and
+    where the directory cannot be made or written.
+    """
+
+    _held: ClassVar[set[Path]] = set()  # POSIX locks do not exclude a second holder in one process
+
+    def __init__(self, run: Path):
+        self.run = run.resolve()
+        self._file: IO[str] | None = None
+
+    def __enter__(self) -> Self:
+        if self.run in RunLock._held:
+            raise UserError(f"{self.run} is being written by this process already; give another --out")
+        try:
+            self.run.mkdir(parents=True, exist_ok=True)
+            file = (self.run / "lock").open("a+")
+        except OSError as error:
+            raise UserError(
+                f"cannot write a run in {self.run} ({error.strerror}); give another --out"
+            ) from error
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            file.seek(0)
+            holder = file.read().strip() or "another process"
+            file.close()
+            raise UserError(
+                f"{self.run} is being written by {holder}; wait for it or give another --out"
+            ) from error
+        file.truncate(0)
+        file.write(f"process {os.getpid()}")
+        file.flush()
+        self._file = file
+        RunLock._held.add(self.run)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        RunLock._held.discard(self.run)
+        if self._file is None:
+            return
+        # A run that failed before its first record leaves nothing behind.
+        if not (self.run / "run.json").exists() and [path.name for path in self.run.iterdir()] == ["lock"]:
+            (self.run / "lock").unlink()
+            self.run.rmdir()
+        self._file.close()
+        self._file = None
+
+
+class PartWriter:
+    """Collects rows and stores them in parts, seldom enough for long runs and soon enough for kills.
+
+    A part is written when the oldest waiting row is older than max(2 seconds, 1% of the run's time
+    so far) or `max_rows` wait, so a kill costs at most about 1% of a run and a ten-hour run leaves
+    a few hundred parts. Rows appended in one call land in one part.
+    """
+
+    def __init__(self, run: Path, clock: Callable[[], float], max_rows: int = 20_000):
+        self.run = run
+        self._clock = clock
+        self._start = clock()
+        self._oldest: float | None = None
+        self._rows: list[SampleRow] = []
+        self._max_rows = max_rows
+
+    def append(self, rows: Iterable[SampleRow]) -> None:
+        """Add rows that belong together; may store a part."""
+        self._rows.extend(rows)
+        if self._oldest is None:
+            self._oldest = self._clock()
+        self.flush_if_due()
+
+    def flush_if_due(self) -> None:
+        """Store what waits if it has waited long enough, or is much."""
+        if self._oldest is None:
+            return
+        now = self._clock()
+        if now - self._oldest >= max(2.0, 0.01 * (now - self._start)) or len(self._rows) >= self._max_rows:
+            self.flush()
+
+    def flush(self) -> None:
+        """Store what waits, if anything does."""
+        if self._rows:
+            write_part(self.run, rows_to_table(self._rows))
+        self._rows, self._oldest = [], None
+
+
+def _readable_json(record: Mapping[str, Any]) -> str:
+    text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
+    # Token ids on one line each; a line break inside a JSON string is escaped, so strings stay as they are.
+    return re.sub(r"\[\n[\s\d,]+\]", lambda numbers: re.sub(r"\s+", " ", numbers[0]), text)
+
+
+def _sync(file: IO[bytes]) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _disk_trouble(error: OSError, run: Path) -> RunStopped:
+    what = (
+        "the disk is full"
+        if error.errno in (errno.ENOSPC, errno.EDQUOT)
+        else f"cannot write ({error.strerror or error})"
+    )
+    return RunStopped(f"{run}: {what}; every stored row is safe, make room and run the same command to go on")
