@@ -1,0 +1,1 @@
+"""behavior: how reasoning changed, counted and judged beside the sample rows."""
