@@ -1,0 +1,196 @@
+"""Countdown: the verifier's rules, and splits that share no problem with each other or with the corpus."""
+
+import json
+import random
+from dataclasses import replace
+from itertools import islice
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from prerl_eval.cards import load_card
+from prerl_eval.grading import UNSCORED
+from prerl_eval.grading.countdown import (
+    MAX_ANSWER_CHARACTERS,
+    Chain,
+    canonical_expression,
+    grade_countdown,
+    parse_chain,
+)
+from prerl_eval.problems import Problem, load_problems, training_problems
+from prerl_train.countdown import LIMIT, SPLITS, CountdownProblem, draw_problem, write_splits
+from prerl_train.traces import AUTHORS, MAX_RESPONSE_WORDS, WORDS, documents, write_response
+from tests.conftest import REPO
+
+CASES = json.loads((REPO / "tests/cases/countdown.json").read_text(encoding="utf-8"))
+
+numbers = st.integers(1, 9)
+chains = st.lists(numbers, min_size=1, max_size=6).flatmap(
+    lambda drawn: st.builds(
+        Chain,
+        st.just(tuple(drawn)),
+        st.lists(st.sampled_from("+-*"), min_size=len(drawn) - 1, max_size=len(drawn) - 1).map(tuple),
+    )
+)
+
+
+def problem_of(numbers, target):
+    return Problem("countdown", "0", "", "", "countdown", {"numbers": numbers, "target": target})
+
+
+@pytest.mark.parametrize("case", CASES["cases"], ids=lambda case: case["name"])
+def test_verdict(case):
+    problem = problem_of(case["numbers"], case["target"])
+    verdict = grade_countdown(case["text"], problem, case.get("finish_reason", "stop"))
+    assert verdict.status == case["status"]
+    assert verdict.answer == case.get("answer", verdict.answer)
+    assert verdict.answer_class == case.get("class", verdict.answer_class)
+    assert bool(verdict.answer_class) == (verdict.status in ("correct", "wrong"))
+    assert bool(verdict.detail) == (verdict.status == UNSCORED)
+
+
+@pytest.mark.parametrize("case", CASES["canonical"], ids=lambda case: case["answer"])
+def test_canonical_expression(case):
+    assert canonical_expression(case["answer"]) == case["canonical"]
+
+
+def test_babble_is_unparsed_quickly():
+    long_chain = " + ".join(["3"] * MAX_ANSWER_CHARACTERS)
+    for text in (
+        f"answer : {long_chain}",
+        "answer : " + "9" * 100_000,
+        "answer" + " " * 100_000,
+        "answer : " * 20_000,
+    ):
+        assert grade_countdown(text, problem_of([3, 4, 5], 35), "stop").status == "unparsed"
+
+
+@given(chains)
+def test_every_chain_solves_its_own_problem(chain):
+    problem = problem_of(list(reversed(chain.numbers)), chain.value())
+    verdict = grade_countdown(f"try this answer : {chain}", problem, "stop")
+    assert (verdict.status, verdict.answer) == ("correct", str(chain))
+
+
+@given(chains, st.integers(-1000, 1000).filter(bool))
+def test_any_other_target_is_wrong(chain, offset):
+    problem = problem_of(list(chain.numbers), chain.value() + offset)
+    assert grade_countdown(f"answer : {chain}", problem, "stop").status == "wrong"
+
+
+@given(st.text(), st.sampled_from(["stop", "length", ""]))
+def test_no_text_breaks_the_verifier(text, finish_reason):
+    for completion in (text, f"answer : {text}", f"answer : 3 + 4 {text}"):
+        verdict = grade_countdown(completion, problem_of([3, 4, 5], 35), finish_reason)
+        assert verdict.status in ("correct", "wrong", "unparsed", "truncated")
+
+
+@given(chains, st.randoms(use_true_random=False))
+def test_canonical_expression_keeps_value_and_numbers_and_merges_swaps(chain, rng):
+    canonical = parse_chain(canonical_expression(str(chain)))
+    assert canonical is not None
+    assert canonical.value() == chain.value()
+    assert sorted(canonical.numbers) == sorted(chain.numbers)
+    assert canonical_expression(str(canonical)) == str(canonical)
+    signs = ("*" if chain.operators[:1] == ("*",) else "+", *chain.operators)
+    swappable = [
+        i
+        for i in range(len(signs) - 1)
+        if (signs[i] == "*") == (signs[i + 1] == "*") and not (i == 0 and signs[1] == "-")
+    ]
+    if swappable:
+        i = rng.choice(swappable)
+        steps = list(zip(signs, chain.numbers, strict=True))
+        steps[i], steps[i + 1] = steps[i + 1], steps[i]
+        swapped = Chain(tuple(n for _, n in steps), tuple(sign for sign, _ in steps[1:]))
+        assert canonical_expression(str(swapped)) == str(canonical)
+
+
+def test_committed_splits_are_what_the_generator_writes(tmp_path):
+    for file in write_splits(tmp_path):
+        committed = REPO / "benchmarks" / file.relative_to(tmp_path)
+        assert committed.read_bytes() == file.read_bytes()
+
+
+def committed_rows():
+    for benchmark, parts in SPLITS.items():
+        for part in parts:
+            for line in (REPO / "benchmarks" / benchmark / f"{part}.jsonl").read_text().splitlines():
+                yield benchmark, part, json.loads(line)
+
+
+def test_splits_and_corpus_share_no_problem_even_reordered():
+    seen = {}
+    for benchmark, part, row in committed_rows():
+        key = (tuple(sorted(row["numbers"])), row["target"])
+        assert key not in seen, f"{benchmark} {part} {row['id']} is also {seen[key]}"
+        seen[key] = f"{benchmark} {part} {row['id']}"
+    assert len(seen) == 2200 + 4 * 200
+    for _, response in islice(documents(seed=0), 20_000):
+        _, target, _, *rest = response.split()
+        digits = tuple(sorted(map(int, rest[: rest.index(".")])))
+        assert (digits, int(target)) not in seen
+
+
+def test_every_committed_solution_solves_its_problem():
+    for benchmark, _, row in committed_rows():
+        verdict = grade_countdown(
+            f"answer : {row['solution']}", problem_of(row["numbers"], row["target"]), "stop"
+        )
+        assert verdict.status == "correct"
+        assert all(0 <= value < LIMIT for value in parse_chain(row["solution"]).running_values())
+        assert row["problem"] == CountdownProblem(tuple(row["numbers"]), row["target"]).text
+        assert len(row["numbers"]) == 5 if benchmark == "countdown-ood" else len(row["numbers"]) in (3, 4)
+        assert 10 <= row["target"] <= 60
+
+
+def test_cards_carry_the_facts_of_a_problem():
+    card = load_card("countdown")
+    problem = load_problems(card, limit=1)[0]
+    assert problem.extra["numbers"] == [3, 8, 4]
+    assert problem.extra["target"] == 29
+    assert grade_countdown(f"answer : {problem.gold}", problem, "stop").status == "correct"
+    assert len(training_problems(card)) == 2200
+
+
+def test_parts_get_their_share_of_all_problems():
+    rng = random.Random(0)
+    parts = [
+        CountdownProblem(tuple(rng.choices(range(1, 10), k=5)), rng.randint(10, 60)).part
+        for _ in range(20_000)
+    ]
+    # Five standard deviations of a binomial share.
+    assert parts.count("corpus") / 20_000 == pytest.approx(0.50, abs=0.018)
+    assert parts.count("test") / 20_000 == pytest.approx(0.10, abs=0.011)
+
+
+def test_documents_are_what_the_study_needs():
+    drawn = list(islice(documents(seed=1), 4000))
+    promptless = sum(not prompt for prompt, _ in drawn) / len(drawn)
+    assert promptless == pytest.approx(0.25, abs=0.035)
+    vocabulary = {*WORDS, *map(str, range(LIMIT))}
+    statuses = []
+    for prompt, response in drawn:
+        words = response.split()
+        assert {*words, *prompt.split()} <= vocabulary
+        assert response == " ".join(words)
+        assert len(words) <= MAX_RESPONSE_WORDS
+        digits = [int(word) for word in words[3 : words.index(".")]]
+        if prompt:
+            assert prompt == CountdownProblem(tuple(digits), int(words[1])).text
+        statuses.append(grade_countdown(response, problem_of(digits, int(words[1])), "stop").status)
+    assert set(statuses) == {"correct", "wrong"}
+    assert any("wait" in response and "let me check" in response for _, response in drawn)
+
+
+def test_a_flawless_author_is_always_right():
+    flawless = {"insight": 1.0, "slip": 0.0, "wishful": 0.0, "check": 1.0}
+    author = replace(AUTHORS["careful"], **flawless)
+    rng = random.Random(0)
+    for digits in (3, 4, 5):
+        problem, solution = draw_problem("corpus", digits, rng)
+        words = write_response(problem, solution, author, rng)
+        text = " ".join(words)
+        assert text.endswith(f"ok answer : {solution}")
+        assert text.count("try") == 1

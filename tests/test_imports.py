@@ -1,0 +1,78 @@
+"""The one direction of imports, and the light modules' promise to import nothing heavy."""
+
+import ast
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import REPO
+
+ALLOWED = {
+    "prerl_eval": {"prerl_eval"},
+    "prerl_train": {"prerl_eval", "prerl_train"},
+    "behavior": {"prerl_eval", "behavior"},
+}
+HEAVY = ("torch", "transformers", "vllm", "trl", "datasets")
+LIGHT = (
+    "prerl_eval.cli",
+    "prerl_train.cli",
+    "behavior.cli",
+    "behavior",
+    "prerl_eval.grading",
+    "prerl_eval.store",
+    "prerl_eval.metrics",
+    "prerl_eval.summary",
+    "prerl_eval.plots",
+    "prerl_eval.cards",
+    "prerl_eval.problems",
+    "prerl_eval.checkpoint",
+    "prerl_eval.prompts",
+    "prerl_eval.preflight",
+    "prerl_eval.grade_file",
+    "prerl_eval.regrade",
+    "prerl_eval.plan",
+    "prerl_eval.run",
+    "prerl_eval.engines",
+)
+
+
+def imported_modules(source: str) -> set[str]:
+    names = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            names.add(node.module)
+    return names
+
+
+@pytest.mark.parametrize("package", sorted(ALLOWED))
+def test_imports_point_one_way(package):
+    files = list((REPO / package).rglob("*.py"))
+    assert files
+    wrong = []
+    for file in files:
+        source = file.read_text()
+        for name in imported_modules(source):
+            top = name.split(".")[0]
+            if top in {*ALLOWED, "benchmarks", "tests"} and top not in ALLOWED[package]:
+                wrong.append(f"{file.relative_to(REPO)} imports {name}")
+    assert wrong == []
+
+
+def test_benchmarks_holds_data_only():
+    assert list((REPO / "benchmarks").rglob("*.py")) == []
+
+
+def test_light_modules_import_nothing_heavy():
+    # One process per module would be the sharper test; in turn, the first offender is still named.
+    program = (
+        "import importlib, sys\n"
+        f"for name in {LIGHT!r}:\n"
+        "    importlib.import_module(name)\n"
+        f"    heavy = [module for module in {HEAVY!r} if module in sys.modules]\n"
+        "    assert not heavy, f'{name} imports {heavy}'\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=REPO)
+    assert done.returncode == 0, done.stderr
