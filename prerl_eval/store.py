@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import IO, Any, ClassVar, Self
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from prerl_eval.errors import RunStopped, UserError
@@ -112,15 +113,7 @@ def read_samples(run: Path, columns: Sequence[str] | None = None) -> pa.Table:
     Raises UserError where `run` is no run, or where a part was damaged after it was written.
     """
     read_record(run)
-    tables = []
-    for part in parts(run):
-        try:
-            tables.append(pq.read_table(part, columns=list(columns) if columns else None))
-        except (pa.ArrowInvalid, OSError) as error:
-            raise UserError(
-                f"{part} is damaged ({str(error).splitlines()[0]}); move it away and run the same command: "
-                "its rows are sampled again"
-            ) from error
+    tables = [_read_part(part, columns) for part in parts(run)]
     if tables:
         return pa.concat_tables(tables)
     empty = SCHEMA.empty_table()
@@ -147,19 +140,30 @@ def write_part(run: Path, table: pa.Table) -> Path:
     numbers = [int(name) for part in parts(run) if (name := part.stem.removeprefix("part-")).isdecimal()]
     number = max(numbers, default=-1) + 1
     final = folder / f"part-{number:05d}.parquet"
-    temporary = folder / f".part-{number:05d}.tmp"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
-            pq.write_table(table, file, compression="zstd")
-            _sync(file)
-        temporary.rename(final)
-        _sync_folder(folder)
-    except OSError as error:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise _disk_trouble(error, run) from error
+    _put(final, table)
     return final
+
+
+def drop_rows_after(run: Path, step: int) -> int:
+    """Remove the rows of later steps: what a training run that resumes at `step` will sample again.
+
+    Returns how many there were. Parts are replaced or removed one by one, each atomically: after a
+    kill every part is whole, and the same call finishes the work. The caller holds the RunLock.
+    Raises UserError where `run` is no run or a part is damaged, RunStopped on a full disk.
+    """
+    read_record(run)
+    dropped = 0
+    for part in parts(run):
+        late = sum(row > step for row in _read_part(part, ["step"])["step"].to_pylist())
+        if not late:
+            continue
+        table = _read_part(part)
+        if late < len(table):
+            _put(part, table.filter(pc.less_equal(table["step"], step)))
+        else:
+            _remove(part)
+        dropped += late
+    return dropped
 
 
 def read_record(run: Path) -> dict[str, Any]:
@@ -303,6 +307,40 @@ def _readable_json(record: Mapping[str, Any]) -> str:
     text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
     # Token ids on one line each; a line break inside a JSON string is escaped, so strings stay as they are.
     return re.sub(r"\[\n[\s\d,]+\]", lambda numbers: re.sub(r"\s+", " ", numbers[0]), text)
+
+
+def _read_part(part: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    try:
+        return pq.read_table(part, columns=list(columns) if columns else None)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise UserError(
+            f"{part} is damaged ({str(error).splitlines()[0]}); move it away and run the same command: "
+            "its rows are sampled again"
+        ) from error
+
+
+def _put(part: Path, table: pa.Table) -> None:
+    """Write a part, or put another table in its place: whatever happens, the old or the new is there."""
+    temporary = part.with_name(f".{part.stem}.tmp")
+    try:
+        part.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            pq.write_table(table, file, compression="zstd")
+            _sync(file)
+        temporary.rename(part)
+        _sync_folder(part.parent)
+    except OSError as error:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise _disk_trouble(error, part.parent.parent) from error
+
+
+def _remove(part: Path) -> None:
+    try:
+        part.unlink()
+        _sync_folder(part.parent)
+    except OSError as error:
+        raise _disk_trouble(error, part.parent.parent) from error
 
 
 def _sync(file: IO[bytes]) -> None:

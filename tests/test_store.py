@@ -200,6 +200,67 @@ def test_parts_are_written_by_age_and_by_size(run):
     assert len(store.read_samples(run)) == 8
 
 
+def steps_in_parts(run, parts):
+    """Store one part per list of steps; every row has an index of its own. Returns the keys."""
+    numbered = iter(range(1000))
+    keys = set()
+    for steps in parts:
+        made = [replace(ROW, step=step, sample_index=next(numbered)) for step in steps]
+        keys |= {(row.benchmark, row.problem_id, row.sample_index, row.step) for row in made}
+        store.write_part(run, store.rows_to_table(made))
+    return keys
+
+
+def test_rows_of_later_steps_are_removed_and_no_other(run):
+    keys = steps_in_parts(run, [[0, 1, 2], [2, 3], [3, 3], [3, 2, 4]])
+    untouched = store.parts(run)[0].stat()
+    assert store.drop_rows_after(run, 2) == 5
+    assert store.stored_keys(run) == {key for key in keys if key[3] <= 2}
+    assert [part.name for part in store.parts(run)] == [f"part-0000{number}.parquet" for number in (0, 1, 3)]
+    after = store.parts(run)[0].stat()
+    assert (after.st_ino, after.st_mtime_ns) == (untouched.st_ino, untouched.st_mtime_ns)
+    assert pq.ParquetFile(store.parts(run)[1]).schema_arrow.metadata[b"prerl_schema_version"] == b"1"
+    assert store.drop_rows_after(run, 2) == 0
+    assert store.write_part(run, store.rows_to_table([ROW])).name == "part-00004.parquet"
+
+
+def test_removing_everything_leaves_an_empty_run(run):
+    steps_in_parts(run, [[1, 2], [3]])
+    assert store.drop_rows_after(run, 0) == 3
+    assert (store.parts(run), len(store.read_samples(run))) == ([], 0)
+
+
+@pytest.mark.parametrize("calls", [1, 2, 3])
+def test_a_kill_between_two_parts_leaves_a_store_that_the_same_call_mends(run, calls):
+    """The process dies at the n-th fsync of the first file, of the folder, of the second file."""
+    keys = steps_in_parts(run, [[1, 2], [1, 3], [2, 2]])
+    program = (
+        "import os, signal, sys; from pathlib import Path; from prerl_eval import store\n"
+        "fsync, count = os.fsync, 0\n"
+        "def dying(file):\n"
+        "    global count; count += 1; fsync(file)\n"
+        f"    if count == {calls}: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "os.fsync = dying\n"
+        f"store.drop_rows_after(Path({str(run)!r}), 1)\n"
+    )
+    died = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert died.returncode == -signal.SIGKILL, died.stderr
+    halfway = store.stored_keys(run)
+    kept = {key for key in keys if key[3] <= 1}
+    assert kept < halfway <= keys
+    assert store.drop_rows_after(run, 1) == len(halfway) - 2
+    assert store.stored_keys(run) == kept
+
+
+def test_a_damaged_part_is_not_removed(run):
+    steps_in_parts(run, [[1], [2] * 50])
+    part = store.parts(run)[1]
+    part.write_bytes(part.read_bytes()[:-20])
+    with pytest.raises(UserError, match=r"part-00001\.parquet is damaged"):
+        store.drop_rows_after(run, 1)
+    assert part.exists()
+
+
 def test_a_full_disk_stops_with_one_line_and_keeps_every_part(tmp_path):
     """On a real file system of 256 KiB, where mounting one is possible."""
     disk = tmp_path / "disk"
