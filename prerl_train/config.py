@@ -1,0 +1,157 @@
+"""`DSRLConfig`: TRL's GRPOConfig with the settings of the twelve algorithms.
+
+    from prerl_train import DSRLConfig as GRPOConfig, DSRLTrainer as GRPOTrainer
+
+is all that an existing TRL script changes. Raises ValueError, as TRL does, with the setting, its
+value and what to do. Does not cover the command line (settings.py).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from trl import GRPOConfig
+
+from prerl_train.algorithms import NAMES
+
+GROUP_FREE = ("reinforce-pp", "ppo")
+"""Algorithms whose advantages need no second sample of a problem."""
+
+ERASED = ("prerl", "nsr-prerl", "psr-prerl")
+"""Algorithms whose every update is made in P(y)."""
+
+AGGREGATIONS = {"dapo": "token mean", "grpo": "mean of sequence means", "dr_grpo": "constant"}
+"""loss_type -> what the loss is averaged over; the names are TRL's."""
+
+
+def _help(text: str, default: Any) -> Any:
+    return field(default=default, metadata={"help": text})
+
+
+@dataclass
+class DSRLConfig(GRPOConfig):
+    """Settings of a `DSRLTrainer`; everything that is not listed here is GRPOConfig's.
+
+    beta (KL) acts in updates of log P(y|x) only; with dsrl its reference is the policy at the switch.
+    loss_type: a key of AGGREGATIONS, exact whatever the micro-batches. scale_rewards has no effect:
+    the algorithm says how rewards become advantages.
+    """
+
+    algorithm: str = _help(f"One of {', '.join(NAMES)}.", "dsrl")
+    dsrl_warmup_steps: int = _help("dsrl: updates of the warm-up (S); 0 is plain GRPO.", 20)
+    dsrl_warmup_space: str = _help(
+        "dsrl: the warm-up's updates: 'prerl' (log P(y)), 'rl' (log P(y|x), the NSR-RL control) or "
+        "'joint' (GRPO plus dsrl_joint_coef times NSR-PreRL).",
+        "prerl",
+    )
+    dsrl_warmup_samples: str = _help("dsrl: the warm-up's samples: negative, positive or all.", "negative")
+    dsrl_warmup_lr: float | None = _help("dsrl: learning rate of the warm-up; None: learning_rate.", None)
+    dsrl_warmup_coef: float = _help("dsrl: factor on the warm-up's loss.", 0.01)
+    dsrl_joint_coef: float = _help("dsrl: share of NSR-PreRL in a joint update.", 0.1)
+    dsrl_reset_optimizer: bool = _help("dsrl: forget Adam's moments at the switch.", False)
+    start_token: str | int | None = _help(
+        "Token or id that stands before y in P(y); None: see prerl_train.space.start_token_id.", None
+    )
+    sample_weight: str = _help(
+        "'advantage' (r - mean and its kin) or 'constant' (its sign, as RLVR-Decomposed weighs).", "advantage"
+    )
+    advantage_eps: float = _help("Added to the std that an advantage is divided by.", 1e-6)
+    max_draws: int = _help("Draws of one update's batch before a run without contributing samples stops.", 10)
+    overlong_buffer: int = _help("DAPO's length punishment: tokens before the limit where it starts.", 0)
+    overlong_penalty: float = _help("DAPO's length punishment at the limit.", 1.0)
+    ppo_critic_lr: float = _help("ppo: learning rate of the critic.", 1e-5)
+    ppo_critic_warmup: int = _help("ppo: updates that train the critic alone.", 0)
+    ppo_gae_lambda: float = _help("ppo: lambda of GAE.", 1.0)
+    ppo_gamma: float = _help("ppo: discount per token.", 1.0)
+    ppo_value_clip: float = _help("ppo: the critic's clip range around its value at sampling.", 0.5)
+    loss_type: str = _help("What the loss is averaged over: a key of AGGREGATIONS.", "dapo")
+    epsilon_high: float | None = _help("Upper clip range; None: epsilon's, and 0.28 for dapo.", None)
+    num_generations: int = _help("Samples per problem (G).", 8)
+    vllm_importance_sampling_mode: str = _help(
+        "As in GRPOConfig, but per token: sequence ratios mask nearly everything past 100 tokens.",
+        "token_truncate",
+    )
+
+    def __post_init__(self) -> None:
+        """Check the settings and fill in what the algorithm implies."""
+        self._check_choices()
+        if self.algorithm == "dr-grpo" and self.loss_type == "dapo":
+            self.loss_type = "dr_grpo"
+        if self.algorithm == "dapo" and self.epsilon_high is None:
+            self.epsilon_high = 0.28
+        single = self.num_generations == 1 and self.algorithm in GROUP_FREE
+        if single:
+            # GRPOConfig refuses groups of one, which these algorithms do not need.
+            self.num_generations = 2
+        super().__post_init__()
+        if single:
+            self.num_generations = 1
+        self._check_schedule()
+
+    def _check_choices(self) -> None:
+        for name, allowed in (
+            ("algorithm", tuple(NAMES)),
+            ("dsrl_warmup_space", ("prerl", "rl", "joint")),
+            ("dsrl_warmup_samples", ("negative", "positive", "all")),
+            ("sample_weight", ("advantage", "constant")),
+            ("loss_type", tuple(AGGREGATIONS)),
+        ):
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name}={getattr(self, name)!r}: give one of {', '.join(allowed)}")
+        for name in ("dsrl_warmup_steps", "overlong_buffer", "ppo_critic_warmup"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name}={getattr(self, name)}: give 0 or more")
+        if self.max_draws < 1:
+            raise ValueError(f"max_draws={self.max_draws}: give 1 or more")
+        if self.num_generations == 1 and self.algorithm not in GROUP_FREE:
+            raise ValueError(
+                f"num_generations=1: {self.algorithm} compares the samples of a problem; give 2 or more"
+            )
+        if self.beta and (self.algorithm in ERASED or self.loss_type == "grpo"):
+            why = "has no prompt to condition a reference on" if self.algorithm in ERASED else "has none"
+            what = (
+                self.algorithm if self.algorithm in ERASED else "a mean of sequence means (loss_type='grpo')"
+            )
+            raise ValueError(f"beta={self.beta}: {what} {why}; set beta=0 or another of the two")
+        if self.off_policy_mask_threshold is not None and self.erases:
+            raise ValueError(
+                "off_policy_mask_threshold compares log-probs with and without prompt; leave it out"
+            )
+
+    def _check_schedule(self) -> None:
+        updates = self.updates_per_batch
+        if self.algorithm == "dsrl" and self.dsrl_warmup_steps % updates:
+            raise ValueError(
+                f"dsrl_warmup_steps={self.dsrl_warmup_steps} would end inside a rollout batch that makes "
+                f"{updates} updates; give a multiple of {updates}"
+            )
+        if self.algorithm == "dsrl" and 0 < self.max_steps < self.dsrl_warmup_steps:
+            raise ValueError(
+                f"dsrl_warmup_steps={self.dsrl_warmup_steps} is longer than the run of "
+                f"max_steps={self.max_steps}"
+            )
+        spg, accumulation = self.steps_per_generation, self.gradient_accumulation_steps
+        if spg % accumulation and accumulation % spg:
+            raise ValueError(
+                f"steps_per_generation={spg} and gradient_accumulation_steps={accumulation}: one must divide "
+                "the other, or an update would mix two rollout batches"
+            )
+        if self.save_strategy == "steps" and self.save_steps >= 1 and self.save_steps % updates:
+            raise ValueError(
+                f"save_steps={self.save_steps} would save inside a rollout batch that makes {updates} "
+                f"updates, from where no run resumes exactly; give a multiple of {updates}"
+            )
+
+    @property
+    def erases(self) -> bool:
+        """Whether any update of the run is made in P(y)."""
+        warms_up = self.algorithm == "dsrl" and self.dsrl_warmup_steps > 0 and self.dsrl_warmup_space != "rl"
+        return self.algorithm in ERASED or warms_up
+
+    @property
+    def updates_per_batch(self) -> int:
+        """Optimizer updates that one rollout batch makes."""
+        spg: int = self.steps_per_generation or self.gradient_accumulation_steps
+        accumulation: int = self.gradient_accumulation_steps
+        return max(1, spg * int(self.num_iterations) // accumulation)
