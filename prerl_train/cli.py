@@ -1,35 +1,118 @@
 """The `prerl-train` command: flags and help here, all work in the modules that the commands import.
 
-    prerl-train base --out DIR      pre-train the small base model of the embedded default
+    prerl-train dsrl --recipe nano --out RUN       train; one command per algorithm, the same options
+    prerl-train plot RUN... --out curves.png       the course of training runs
+    prerl-train align --ckpt PATH --data CARD      do gradients of log P(y) and log P(y|x) agree
+    prerl-train base --out DIR                     pre-train the small base model of the embedded default
+    prerl-train config fsdp2                       where the shipped accelerate configs lie
 
-Imports nothing but typer at the top: `--help` must not wait for torch.
+The options of the training commands are the fields of `settings.TrainSettings`. Imports nothing
+heavy at the top: `--help` must not wait for torch.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from inspect import Parameter, Signature
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, get_origin
 
 import typer
 
 from prerl_eval.console import run_app
+from prerl_train.catalogue import ALGORITHMS, users_of
+from prerl_train.settings import OPTIONS, flag, value_type
 
 app = typer.Typer(
     name="prerl-train",
-    help="Make the models that prerl measures. This release pre-trains base models for the embedded default; "
-    "the training commands (DSRL, PreRL, GRPO and the other baselines) come with a later release.",
+    help="Train a reasoning model with verifiable rewards: DSRL, PreRL, their ablations and baselines.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
 
 
-@app.callback()
-def _commands() -> None:
-    """Keep `base` a subcommand while it is the only one."""
+def _training_command(name: str) -> Callable[..., None]:
+    """The function behind one algorithm's subcommand; typer reads its options from the signature."""
+
+    def command(**given: Any) -> None:
+        from prerl_train.resolve import resolve
+
+        settings = resolve(name, {key: _listed(value) for key, value in given.items()})
+        from prerl_train.train import train
+
+        typer.echo(train(settings))
+
+    options = [_parameter(name, option) for option in OPTIONS]
+    command.__signature__ = Signature(options)  # type: ignore[attr-defined]
+    command.__annotations__ = {}
+    command.__doc__ = ALGORITHMS[name].help
+    return command
 
 
-@app.command()
+def _parameter(algorithm: str, name: str) -> Parameter:
+    """One option as a parameter. It defaults to None, which stands for "not given".
+
+    An option that the algorithm does not use is hidden from its help but taken, and refused by
+    resolve, which can say what it is for.
+    """
+    kind, spec = value_type(name), OPTIONS[name]
+    default = ALGORITHMS[algorithm].defaults.get(name, spec["default"])
+    if not spec["shown"] and default not in (None, "", ()):
+        shown = str(default).lower() if kind is bool else f"{default:g}" if kind is float else str(default)
+    else:
+        shown = spec["shown"]
+    text = spec["help"].rstrip(".") + (f"; default: {shown}." if shown else ".")
+    flags = f"{flag(name)}/--no-{flag(name)[2:]}" if kind is bool else flag(name)
+    repeatable = get_origin(kind) is tuple
+    info = typer.Option(
+        flags,
+        help=text,
+        rich_help_panel=spec["panel"],
+        show_default=False,
+        hidden=algorithm not in users_of(name),
+        metavar="<str>" if repeatable else None,
+    )
+    hint = list[str] if repeatable else kind
+    return Parameter(name, Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[hint | None, info])
+
+
+def _listed(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+for _name in ALGORITHMS:
+    app.command(_name, rich_help_panel="Train")(_training_command(_name))
+
+
+@app.command(rich_help_panel="Look")
+def plot(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders of training.")],
+    out: Annotated[Path, typer.Option(help="Picture: .png, .svg or .pdf.")],
+) -> None:
+    """Draw reward, lengths, entropy and the rest over the updates, with the switch marked."""
+    from prerl_train.plot import plot_runs
+
+    plot_runs(runs, out)
+
+
+@app.command(rich_help_panel="Look")
+def align(
+    ckpt: Annotated[str, typer.Option(help="Checkpoint folder or hub id.")],
+    data: Annotated[str, typer.Option(help="Card with a train split, hub id, or jsonl (problem, answer).")],
+    out: Annotated[Path, typer.Option(help="Folder for the JSON and the picture.")],
+    samples: Annotated[int, typer.Option(help="Responses to measure.", min=1)] = 40,
+    token_samples: Annotated[
+        int, typer.Option(help="Responses whose single tokens are measured too.", min=0)
+    ] = 10,
+) -> None:
+    """Inner product and cosine of grad log P(y) and grad log P(y|x), per response and per token."""
+    from prerl_train.alignment import align as measure
+
+    measure(ckpt, data, out=out, samples=samples, token_samples=token_samples)
+
+
+@app.command(rich_help_panel="Prepare")
 def base(
     out: Annotated[Path, typer.Option(help="Folder of the checkpoint; must be empty or not there yet.")],
     size: Annotated[
@@ -55,6 +138,16 @@ def base(
         f"{out}: {record['parameters']:,} parameters, {record['tokens']:,} tokens "
         f"in {record['seconds']:.0f} s ({record['tokens_per_second']:,} tokens/s)"
     )
+
+
+@app.command(rich_help_panel="Prepare")
+def config(
+    name: Annotated[
+        Literal["fsdp2", "ddp"], typer.Argument(help="fsdp2: sharded weights; ddp: a copy per GPU.")
+    ],
+) -> None:
+    """Print the path of a shipped accelerate config: accelerate launch --config_file $(...)."""
+    typer.echo(Path(__file__).resolve().parent / "configs" / f"{name}.yaml")
 
 
 def main() -> None:

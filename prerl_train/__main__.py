@@ -1,0 +1,5 @@
+"""`python -m prerl_train`, which is what `accelerate launch -m prerl_train dsrl ...` runs."""
+
+from prerl_train.cli import main
+
+main()
