@@ -104,6 +104,12 @@ def training_problems(card: Card, data_root: Path | None = None, limit: int | No
     return load_problems(card, data_root, limit, card.train_split)
 
 
+def column_names(card: Card, data_root: Path | None = None, split: str | None = None) -> list[str]:
+    """The columns of a card's split. Raises UserError where the data cannot be reached."""
+    with _quiet():
+        return list(_load_rows(card, data_root, split or card.split).column_names)
+
+
 def _problem(card: Card, row: Mapping[str, Any], number: int) -> Problem:
     columns = dict(card.fields)
     text = row[columns.pop("problem")]
