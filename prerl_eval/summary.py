@@ -8,16 +8,15 @@ docs/statistics.md. Does not cover reading rows (prerl_eval.tally), estimators
 from __future__ import annotations
 
 import math
-import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from prerl_eval.layout import WIDTH, percent, shorten, wrapped
 from prerl_eval.metrics import interval, majority_at_k, majority_ks, mean_and_se, pass_curve
 from prerl_eval.store import read_record
 from prerl_eval.tally import Tally, tally_run
-
-WIDTH = 100
+from prerl_eval.training_summary import LEGEND, render_training, summarize_training
 
 VISIBLE = 0.0005
 """Half of the last printed digit (0.1 points): what grading failures must weigh to be printed."""
@@ -45,17 +44,15 @@ def summarize(run: Path, step: int | None = None) -> dict[str, Any]:
         samples_per_problem [fewest, most]
         graders, max_tokens who graded, and the limit that `truncated` is about
 
-    Raises UserError as `tally_run` does.
+    A training run without a step has no benchmarks; its `training` holds what
+    prerl_eval.training_summary says of its rollouts. Raises UserError as `tally_run` does.
     """
     record = read_record(run)
+    about = {"run": str(run), "run_id": record.get("run_id"), "step": step, "made": _made(record)}
+    if record.get("kind") == "training" and step is None:
+        return about | {"benchmarks": {}, "training": summarize_training(run, record)}
     tallies = tally_run(run, step)
-    return {
-        "run": str(run),
-        "run_id": record.get("run_id"),
-        "step": step,
-        "made": _made(record),
-        "benchmarks": {name: _numbers(tally, record) for name, tally in tallies.items()},
-    }
+    return about | {"benchmarks": {name: _numbers(tally, record) for name, tally in tallies.items()}}
 
 
 def _numbers(tally: Tally, record: Mapping[str, Any]) -> dict[str, Any]:
@@ -136,7 +133,22 @@ def _made(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def render_summary(summaries: Sequence[Mapping[str, Any]]) -> str:
-    """A table of at most 100 columns: a row per run and benchmark, notes, and how each run was made."""
+    """Tables of at most 100 columns: a row per run and benchmark, notes, and how each run was made;
+    training runs after the others, a row per window of steps."""
+    measured = [summary for summary in summaries if "training" not in summary]
+    lines = _measured(measured) if measured else []
+    trained = [summary for summary in summaries if "training" in summary]
+    for summary in trained:
+        if lines:
+            lines.append("")
+        lines += [shorten(summary["run"], WIDTH), *wrapped(how_made(summary), "  ")]
+        lines += render_training(summary["training"])
+    if trained:
+        lines += ["", *wrapped(LEGEND, "")]
+    return "\n".join(lines)
+
+
+def _measured(summaries: Sequence[Mapping[str, Any]]) -> list[str]:
     rows = [numbers for summary in summaries for numbers in summary["benchmarks"].values()]
     columns = _columns(max((row["n"] for row in rows), default=0))
     name_width = max([9, *(len(name) for summary in summaries for name in summary["benchmarks"])])
@@ -144,38 +156,38 @@ def render_summary(summaries: Sequence[Mapping[str, Any]]) -> str:
     lines = [" " * (name_width + 2) + "".join(f"  {title:>{width}}" for title, width, _ in columns)]
     for summary in summaries:
         step = "" if summary["step"] is None else f", step {summary['step']}"
-        lines += [_shorten(f"{summary['run']}{step}", WIDTH), *_wrapped(how_made(summary), "  ")]
+        lines += [shorten(f"{summary['run']}{step}", WIDTH), *wrapped(how_made(summary), "  ")]
         for name, numbers in summary["benchmarks"].items():
             cells = "".join(f"  {cell(numbers):>{width}}" for _, width, cell in columns)
-            lines.append(f"  {_shorten(name, name_width):<{name_width}}{cells}")
-            lines += [line for note in _notes(numbers) for line in _wrapped(note, "    ")]
+            lines.append(f"  {shorten(name, name_width):<{name_width}}{cells}")
+            lines += [line for note in _notes(numbers) for line in wrapped(note, "    ")]
         lines.append("")
-    lines += _wrapped(
+    lines += wrapped(
         "Scores and rates in %. P×n: problems and samples of each. 95%: interval of Avg@n over problems. "
         "maj@n: vote over n answers. cut: stopped at the token limit. unparsed: ended without an answer.",
         "",
     )
-    return "\n".join(lines)
+    return lines
 
 
 def _columns(largest_n: int) -> list[tuple[str, int, Any]]:
     """(title, width, cell) of the columns; Pass@8 and Pass@32 only where some n is above."""
 
     def at(k: int) -> Any:
-        return lambda row: _percent(row["pass"].get(str(k)))
+        return lambda row: percent(row["pass"].get(str(k)))
 
     columns: list[tuple[str, int, Any]] = [
         ("P×n", 7, lambda row: f"{row['problems']}×{row['n']}"),
-        ("Avg@n", 5, lambda row: _percent(row["avg"])),
-        ("95%", 10, lambda row: "–".join(map(_percent, row["avg_ci"])) if row["avg_ci"] else "–"),
+        ("Avg@n", 5, lambda row: percent(row["avg"])),
+        ("95%", 10, lambda row: "–".join(map(percent, row["avg_ci"])) if row["avg_ci"] else "–"),
     ]
     columns += [(f"Pass@{k}", 6 + (k > 9), at(k)) for k in (8, 32) if k < largest_n]
     return [
         *columns,
-        ("Pass@n", 6, lambda row: _percent(row["pass"].get(str(row["n"])))),
-        ("maj@n", 5, lambda row: _percent(row["maj"].get(str(row["n"])))),
-        ("cut", 5, lambda row: _percent(row["truncated"])),
-        ("unparsed", 8, lambda row: _percent(row["unparsed"])),
+        ("Pass@n", 6, lambda row: percent(row["pass"].get(str(row["n"])))),
+        ("maj@n", 5, lambda row: percent(row["maj"].get(str(row["n"])))),
+        ("cut", 5, lambda row: percent(row["truncated"])),
+        ("unparsed", 8, lambda row: percent(row["unparsed"])),
         ("tokens", 6, lambda row: "–" if row["mean_tokens"] is None else f"{row['mean_tokens']:.0f}"),
     ]
 
@@ -210,16 +222,16 @@ def _bounds(row: Mapping[str, Any]) -> list[str]:
     if failed - row["avg"] >= VISIBLE:
         count = row["statuses"]["timeout"] + row["statuses"]["error"]
         bounds.append(
-            f"{_percent(failed)} if the {count:,} that grading failed on (timeout, error) were correct"
+            f"{percent(failed)} if the {count:,} that grading failed on (timeout, error) were correct"
         )
     if unparsed > row["avg_ci"][1]:
-        bounds.append(f"{_percent(unparsed)} if the unparsed were{' too' if bounds else ' correct'}")
+        bounds.append(f"{percent(unparsed)} if the unparsed were{' too' if bounds else ' correct'}")
     return [f"Avg@n would be {', '.join(bounds)}"] if bounds else []
 
 
 def how_made(summary: Mapping[str, Any]) -> str:
     """One line: sampling, limits, template, engine, grader; what a run does not say is left out."""
-    made, rows = summary["made"], summary["benchmarks"]
+    made, rows = summary["made"], {**summary["benchmarks"], **summary.get("training", {})}
     limits = {row["max_tokens"] for row in rows.values() if row["max_tokens"]}
     graders = sorted({grader for row in rows.values() for grader in row["graders"]})
     facts = [
@@ -244,15 +256,3 @@ def how_made(summary: Mapping[str, Any]) -> str:
         slowest, fastest = f"{min(speeds):,.0f}", f"{max(speeds):,.0f}"
         facts.append(f"{slowest if slowest == fastest else f'{slowest}–{fastest}'} tokens/s")
     return ", ".join([*facts, f"grader {' and '.join(graders) or 'unknown'}"])
-
-
-def _percent(value: float | None) -> str:
-    return "–" if value is None else f"{100 * value:.1f}"
-
-
-def _shorten(text: str, width: int) -> str:
-    return text if len(text) <= width else f"{text[: width // 2 - 1]}…{text[-(width - width // 2) :]}"
-
-
-def _wrapped(text: str, indent: str) -> list[str]:
-    return textwrap.wrap(text, WIDTH, initial_indent=indent, subsequent_indent=indent + "  ")

@@ -98,10 +98,53 @@ def tally_run(run: Path, step: int | None = None) -> dict[str, Tally]:
     }
 
 
-def _at_step(run: Path, table: pa.Table, step: int | None) -> pa.Table:
+@dataclass(frozen=True)
+class Window:
+    """Consecutive steps of a training run: the first, the last, and the counts over both and between.
+
+    A problem of the tally is a problem at a step, "3/train-0007": its samples came from one policy.
+    """
+
+    first: int
+    last: int
+    tally: Tally
+
+
+def tally_windows(run: Path, most: int) -> dict[str, list[Window]]:
+    """Counts of a training run's rollouts, in at most `most` windows of about as many steps each.
+
+    Raises UserError for a folder without samples and for a sample stored twice.
+    """
+    table = read_samples(run, COLUMNS)
+    _stored_steps(run, table)
+    _refuse_duplicates(run, table)
+    windows: dict[str, list[Window]] = {}
+    for name in table.column("benchmark").unique().to_pylist():
+        rows = table.filter(pc.equal(table["benchmark"], name))
+        steps = sorted(rows.column("step").unique().to_pylist())
+        place = rows.column_names.index("problem_id")
+        at_step = pc.binary_join_element_wise(rows["step"].cast(pa.string()), rows["problem_id"], "/")
+        rows = rows.set_column(place, "problem_id", at_step)
+        windows[name] = [
+            Window(
+                int(some[0]),
+                int(some[-1]),
+                _tally(run, name, rows.filter(pc.is_in(rows["step"], pa.array(some, pa.int32()))), {}),
+            )
+            for some in np.array_split(steps, min(most, len(steps)))
+        ]
+    return windows
+
+
+def _stored_steps(run: Path, table: pa.Table) -> list[int]:
     steps = sorted(table.column("step").unique().to_pylist())
     if not steps:
         raise UserError(f"{run} holds no samples yet; run `prerl-eval run` on it first")
+    return steps
+
+
+def _at_step(run: Path, table: pa.Table, step: int | None) -> pa.Table:
+    steps = _stored_steps(run, table)
     if step is None:
         if len(steps) > 1:
             raise UserError(f"{run} holds steps {_some(steps)}; choose one with --step")

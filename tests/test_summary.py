@@ -163,6 +163,82 @@ def test_steps_of_a_training_run_are_never_mixed(tmp_path):
         summarize(run, step=5)
 
 
+def training_rows():
+    """Step 1: problem a 2 of 2 and b 0 of 2. Steps 2 and 3: a 1 of 2 each, c once 0 of 2 and once cut off."""
+    return [
+        *(sample("a", i, "correct", step=1, tokens=10) for i in range(2)),
+        *(sample("b", i, "wrong", "7", step=1, tokens=20) for i in range(2)),
+        sample("a", 0, "correct", step=2, tokens=10),
+        sample("a", 1, "unparsed", step=2, tokens=10),
+        *(sample("c", i, "wrong", "7", step=2, tokens=10) for i in range(2)),
+        sample("a", 0, "correct", step=3, tokens=10),
+        sample("a", 1, "wrong", "8", step=3, tokens=10),
+        *(sample("c", i, "truncated", step=3, tokens=50, finish_reason="length") for i in range(2)),
+    ]
+
+
+TRAINING = {"aime24": {"n": 2, "max_tokens": 50, "training_problems": 900}}
+
+
+def test_a_training_run_is_summed_up_by_steps(tmp_path):
+    run = write_run(tmp_path / "train", training_rows(), TRAINING, kind="training")
+    summary = summarize(run)
+    json.dumps(summary, allow_nan=False)
+    assert summary["benchmarks"] == {}
+    windows = summary["training"]["aime24"]["windows"]
+    assert [window["steps"] for window in windows] == [[1, 1], [2, 2], [3, 3]]
+    assert [window["problems"] for window in windows] == [2, 2, 2]
+    assert [window["avg"] for window in windows] == [0.5, 0.25, 0.25]
+    assert [window["all_right"] for window in windows] == [0.5, 0.0, 0.0]
+    assert [window["none_right"] for window in windows] == [0.5, 0.5, 0.5]
+    assert [window["truncated"] for window in windows] == [0.0, 0.0, 0.5]
+    assert [window["unparsed"] for window in windows] == [0.0, 0.25, 0.0]
+    assert [window["mean_tokens"] for window in windows] == [15, 10, 30]
+    lines = render_summary([summary]).splitlines()
+    assert lines[1] == "  at most 50 tokens, grader math/1"
+    assert lines[3].split("  ")[-1].strip() == "tokens"
+    cells = lines[4].split()
+    assert (cells[:3], cells[4:]) == (["1", "2×2", "50.0"], ["50.0", "50.0", "0.0", "0.0", "15"])
+    assert max(map(len, lines)) <= 100
+
+
+def test_a_long_training_run_has_ten_windows_that_hold_every_row(tmp_path):
+    rows = [
+        sample(problem, i, "correct" if step > 40 else "wrong", "" if step > 40 else "7", step=step)
+        for step in range(1, 54)
+        for problem in "ab"
+        for i in range(2)
+    ]
+    run = write_run(tmp_path / "long", rows, TRAINING, kind="training")
+    windows = summarize(run)["training"]["aime24"]["windows"]
+    assert [window["steps"] for window in windows[:3]] == [[1, 6], [7, 12], [13, 18]]
+    assert windows[-1]["steps"] == [49, 53]
+    assert sum(window["samples"] for window in windows) == len(rows)
+    # The same problem at two steps counts twice: its samples came from two policies.
+    assert (windows[0]["problems"], windows[0]["n"]) == (12, 2)
+    # Steps 39-43: problem means 0 at two steps and 1 at three.
+    assert (windows[7]["steps"], windows[7]["avg"]) == ([39, 43], 0.6)
+    assert "  39–43" in render_summary([summarize(run)])
+
+
+def test_one_step_of_a_training_run_reads_as_any_run(tmp_path):
+    run = write_run(tmp_path / "train", training_rows(), TRAINING, kind="training")
+    numbers = summarize(run, step=2)["benchmarks"]["aime24"]
+    assert (numbers["problems"], numbers["n"], numbers["avg"]) == (2, 2, 0.25)
+    # No problems are planned, so none is missing at a step that samples some of them.
+    assert (numbers["missing"], numbers["complete"]) == (0, True)
+    both = render_summary([summarize(run), summarize(run, step=2)])
+    assert "step 2" in both
+    assert "all right" in both
+
+
+def test_samples_of_a_training_run_stored_twice_are_refused(tmp_path):
+    run = write_run(tmp_path / "train", training_rows(), TRAINING, kind="training")
+    store.write_part(run, store.rows_to_table([sample("c", 1, "correct", step=3)]))
+    with pytest.raises(UserError, match="1 samples more than once"):
+        summarize(run)
+
+
 def test_an_empty_run_and_no_run_are_one_line(tmp_path):
     with pytest.raises(UserError, match="holds no samples yet"):
         summarize(write_run(tmp_path / "empty", []))
