@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
+from transformers import set_seed
 from trl import GRPOTrainer
 
 from prerl_eval.errors import RunStopped
@@ -75,6 +76,7 @@ class DSRLTrainer(GRPOTrainer):
         self.facts = UpdateFacts(self.accelerator)
         self.reference = SwitchReference(self)
         self._defer_log_probs = False
+        self._compared = False
         self._scored: tuple[torch.Tensor, torch.Tensor | None] | None = None
         self._rewards = torch.empty(0)
         self._ready: Share | None = None
@@ -218,6 +220,8 @@ class DSRLTrainer(GRPOTrainer):
     def _sample(self, inputs: list[dict[str, Any]]) -> Batch:
         """One draw: TRL samples and scores, the phase's estimator gives the advantages of the local rows."""
         start, rewarded = time.perf_counter(), self.facts.seconds["reward"]
+        if self.rollout_func is None:
+            self._seed_rollout()
         corrects = self.use_vllm and self.vllm_importance_sampling_correction
         self._defer_log_probs = not corrects and self.beta == 0.0
         try:
@@ -311,14 +315,20 @@ class DSRLTrainer(GRPOTrainer):
         return found
 
     def _compare_engine(self, batch: Batch, corrects: bool) -> None:
-        """The mean |log p| gap between trainer and engine: TRL's over all rows, or ours on a few."""
+        """The mean |log p| gap between trainer and engine: TRL's over all rows, or ours on a few.
+
+        With the correction off it is measured once, after the first sync of weights, and never in a
+        warm-up without prompts, which would need a forward pass of another kind.
+        """
         if corrects:
             gaps = self._metrics["train"]["sampling/sampling_logp_difference/mean"]
             self.facts.logprob_gap = gaps[-1] if gaps else None
             return
-        asked = self.args.vllm_importance_sampling_correction or self.state.global_step == 1
+        synced = self._step > 0 and self.phase.space != "prerl" and not self._compared
+        asked = self.args.vllm_importance_sampling_correction or synced
         if "sampling_per_token_logps" not in batch or not asked:
             return
+        self._compared = True
         few = cut_batch(batch, range(min(GAP_ROWS, len(batch["completion_ids"]))))
         with torch.no_grad():
             gap = (self._log_probs(few) - few["sampling_per_token_logps"]).abs()
@@ -327,10 +337,22 @@ class DSRLTrainer(GRPOTrainer):
         sums = self._sum(torch.stack([gap[known].sum(), known.sum()]))
         self.facts.logprob_gap = (sums[0] / sums[1].clamp(min=1)).item()
 
+    def _seed_rollout(self) -> None:
+        """Seed what samples from torch's generator: a colocated vLLM resets it to a seed of its own.
+
+        Processes that share a sampling engine (tensor parallel) need the same, others their own.
+        """
+        shares = self.args.vllm_tensor_parallel_size if self.use_vllm else 1
+        group = self.accelerator.process_index // shares
+        set_seed(self._derived_seed(f"rollout/{group}") % 2**32)
+
+    def _derived_seed(self, what: str) -> int:
+        text = f"{self.args.seed}/{self.state.global_step}/{self.draw}/{what}"
+        return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
+
     def _other_prompts(self, local_rows: int) -> list[dict[str, Any]]:
         """Prompts of a further draw: chosen by (seed, update, draw) alone, so a resumed run asks the same."""
-        text = f"{self.args.seed}/{self.state.global_step}/{self.draw}"
-        seed = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
+        seed = self._derived_seed("prompts")
         wanted = local_rows * self.accelerator.num_processes // self.num_generations
         chosen: dict[str, Any] = {}
         for index in torch.randperm(
