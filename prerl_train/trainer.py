@@ -220,8 +220,7 @@ class DSRLTrainer(GRPOTrainer):
     def _sample(self, inputs: list[dict[str, Any]]) -> Batch:
         """One draw: TRL samples and scores, the phase's estimator gives the advantages of the local rows."""
         start, rewarded = time.perf_counter(), self.facts.seconds["reward"]
-        if self.rollout_func is None:
-            self._seed_rollout()
+        self._seed_rollout()
         corrects = self.use_vllm and self.vllm_importance_sampling_correction
         self._defer_log_probs = not corrects and self.beta == 0.0
         try:
