@@ -41,6 +41,11 @@ class TransformersEngine:
     """
 
     name = "transformers"
+    remedy = (
+        "give a smaller --batch-size "
+        "(stored rows stay, but batches are part of a run's settings: it needs its own --out)"
+    )
+    """What to do where a GPU is full."""
 
     def __init__(self, batch_size: int | None = None, dtype: str = "auto"):
         self._batch_size = batch_size
@@ -93,19 +98,9 @@ class TransformersEngine:
             yield [pair for pair in zip(batch, completions, strict=True) if not done(pair[0].key)]
 
     def automatic_batch_size(self, requests: Sequence[Request]) -> int:
-        """Power of two whose key-value cache fits at full length; it depends on the request list only."""
-        import torch
-
-        model = self._model
+        """`rows_that_fit` for the longest request: it depends on the request list only."""
         longest = max(len(_prompt_ids(request)) + request.max_tokens for request in requests)
-        budget = CPU_CACHE_BYTES
-        if model.device.type == "cuda":
-            total = torch.cuda.get_device_properties(model.device).total_memory
-            # Half: `generate` copies a layer's cache while it grows, and logits need room.
-            budget = max(0, int(0.9 * total) - model.get_memory_footprint()) // 2
-        rows = budget // (cache_bytes_per_token(model) * longest)
-        rows = min(max(rows, 1), MOST_ROWS.get(model.device.type, MOST_ROWS["cpu"]))
-        return int(2 ** (rows.bit_length() - 1))
+        return rows_that_fit(self._model, longest)
 
     def _complete(self, batch: Sequence[Request], sampling: Sampling) -> list[Completion]:
         import torch
@@ -117,10 +112,7 @@ class TransformersEngine:
         try:
             decode_batch(self._model, rows, sampling, partial(self._detokenizer.end, sampling=sampling))
         except torch.OutOfMemoryError as error:
-            raise RunStopped(
-                f"the GPU is full at {len(batch)} sequences per batch; give a smaller --batch-size "
-                "(stored rows stay, but batches are part of a run's settings: it needs its own --out)"
-            ) from error
+            raise RunStopped(f"the GPU is full at {len(batch)} sequences per batch; {self.remedy}") from error
         seconds = time.perf_counter() - start
         return [
             Completion(
@@ -192,6 +184,20 @@ def read_model(checkpoint: Checkpoint, dtype: str, device: str) -> Any:
 def _unloadable(folder: Path | None, error: Exception) -> UserError:
     reason = f"{type(error).__name__}: {error}".strip().splitlines()[0]
     return UserError(f"{folder} cannot be loaded ({reason}); save or download it again")
+
+
+def rows_that_fit(model: Any, longest: int) -> int:
+    """Power of two of rows whose key-value cache fits at `longest` tokens each, prompt included."""
+    import torch
+
+    budget = CPU_CACHE_BYTES
+    if model.device.type == "cuda":
+        total = torch.cuda.get_device_properties(model.device).total_memory
+        # Half: `generate` copies a layer's cache while it grows, and logits need room.
+        budget = max(0, int(0.9 * total) - model.get_memory_footprint()) // 2
+    rows = budget // (cache_bytes_per_token(model) * longest)
+    rows = min(max(rows, 1), MOST_ROWS.get(model.device.type, MOST_ROWS["cpu"]))
+    return int(2 ** (rows.bit_length() - 1))
 
 
 def cache_bytes_per_token(model: Any) -> int:
