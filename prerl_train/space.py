@@ -126,9 +126,12 @@ def take_rows(batch: Batch, rows: torch.Tensor) -> Batch:
 def join(first: Batch, second: Batch) -> Batch:
     """Rows of both batches in one: prompts padded on the left, the rest on the right, all with 0.
 
-    Only entries that both hold are kept. Used by the joint mode, whose update has rows with and
-    without prompts, and by draws that add up to one batch.
+    Only entries that both hold are kept, and tool_mask, which a batch without one trains all of.
+    Used by the joint mode, whose update has rows with and without prompts, and by draws that add up
+    to one batch.
     """
+    if first.get("tool_mask") is not None or second.get("tool_mask") is not None:
+        first, second = _with_tool_mask(first), _with_tool_mask(second)
     joined: Batch = {}
     for key in first.keys() & second.keys():
         one, other = first[key], second[key]
@@ -141,6 +144,12 @@ def join(first: Batch, second: Batch) -> Batch:
             left = key.startswith("prompt_")
             joined[key] = torch.cat([_widened(one, width, left), _widened(other, width, left)])
     return joined
+
+
+def _with_tool_mask(batch: Batch) -> Batch:
+    if batch.get("tool_mask") is not None:
+        return batch
+    return {**batch, "tool_mask": torch.ones_like(batch["completion_mask"])}
 
 
 def _widened(rows: torch.Tensor, width: int, left: bool) -> torch.Tensor:
