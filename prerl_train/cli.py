@@ -99,17 +99,43 @@ def plot(
 @app.command(rich_help_panel="Look")
 def align(
     ckpt: Annotated[str, typer.Option(help="Checkpoint folder or hub id.")],
-    data: Annotated[str, typer.Option(help="Card with a train split, hub id, or jsonl (problem, answer).")],
-    out: Annotated[Path, typer.Option(help="Folder for the JSON and the picture.")],
-    samples: Annotated[int, typer.Option(help="Responses to measure.", min=1)] = 40,
-    token_samples: Annotated[
-        int, typer.Option(help="Responses whose single tokens are measured too.", min=0)
-    ] = 10,
+    data: Annotated[str, typer.Option(help="Problems: card, hub id, or jsonl (problem, answer).")],
+    samples: Annotated[int, typer.Option(help="Responses to measure.")] = 40,
+    token_samples: Annotated[int, typer.Option(help="How many of them token by token.")] = 10,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder; default: runs/align-<checkpoint>-<hash of the settings>.")
+    ] = None,
+    data_root: Annotated[
+        Path | None, typer.Option(help="Folder of cloned hub data sets, DIR/<org>/<name>; default: the hub.")
+    ] = None,
+    split: Annotated[str | None, typer.Option(help="Split of the data; default: the card's.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the problems and of the sampling.")] = 0,
+    temperature: Annotated[float, typer.Option(help="Sampling temperature.")] = 1.0,
+    max_tokens: Annotated[
+        int | None, typer.Option(help="Completion tokens at most; default: the card's.")
+    ] = None,
+    start_token: Annotated[
+        str | None, typer.Option(help="Token (or id) before y in P(y); default: the tokenizer's.")
+    ] = None,
+    lr: Annotated[
+        float | None, typer.Option(help="Size of the step along grad log P(y); default: a small one.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda, for the gradients.")] = "auto",
+    dtype: Annotated[str, typer.Option(help="float32 or float64, of the gradients.")] = "float32",
+    system: Annotated[str | None, typer.Option(help="System message of the chat.")] = None,
+    thinking: Annotated[
+        bool | None,
+        typer.Option(
+            "--thinking/--no-thinking", help="Switch the chat template's thinking mode; default: its own."
+        ),
+    ] = None,
+    template: Annotated[str, typer.Option(help="auto, chat or plain.")] = "auto",
 ) -> None:
-    """Inner product and cosine of grad log P(y) and grad log P(y|x), per response and per token."""
+    """Do grad log P(y) and grad log P(y|x) agree? Per response and per token; the same command resumes."""
+    given = dict(locals())
     from prerl_train.alignment import align as measure
 
-    measure(ckpt, data, out=out, samples=samples, token_samples=token_samples)
+    typer.echo(measure(**given))
 
 
 @app.command(rich_help_panel="Prepare")

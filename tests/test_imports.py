@@ -17,6 +17,9 @@ HEAVY = ("torch", "transformers", "vllm", "trl", "datasets")
 LIGHT = (
     "prerl_eval.cli",
     "prerl_train.cli",
+    "prerl_train",
+    "prerl_train.resolve",
+    "prerl_train.train",
     "behavior.cli",
     "behavior",
     "prerl_eval.grading",

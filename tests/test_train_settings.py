@@ -156,6 +156,7 @@ def test_a_bad_recipe_is_named_with_its_key(tmp_path, text, says):
         ("dsrl", {"warmup_steps": 3, "minibatches": 2}, "--warmup-steps 3: 2 updates are made from each"),
         ("grpo", {"steps": 9, "epochs_per_batch": 2}, "--steps 9: 2 updates are made from each"),
         ("grpo", {"save_every": 5, "minibatches": 2}, "--save-every 5: 2 updates are made from each"),
+        ("ppo", {"critic_warmup": 300}, "--critic-warmup 300 leaves the policy no update of --steps 300"),
         ("grpo", {"minibatches": 3}, "--minibatches 3 does not divide the 1024 rows"),
         ("grpo", {"lr_warmup_steps": 301}, "--lr-warmup-steps 301 is more than --steps 300"),
         (
@@ -164,6 +165,7 @@ def test_a_bad_recipe_is_named_with_its_key(tmp_path, text, says):
             "--kl-coef 0.1 is a mean over tokens",
         ),
         ("dsrl", {"kl_coef": 0.1, "lora_rank": 8}, "--kl-coef 0.1 with --lora-rank 8"),
+        ("dr-grpo", {"loss_aggregation": "token-mean"}, "--loss-aggregation token-mean: dr-grpo is the one"),
         ("prerl", {"kl_coef": 0.1}, "--kl-coef means nothing to prerl"),
         ("grpo", {"dual_clip": 1.1}, "--dual-clip 1.1 cuts into the clip range up to 1.2"),
         ("dapo", {"overlong_buffer": 9000}, "--overlong-buffer 9000 is not below --max-tokens 8192"),
