@@ -1,11 +1,14 @@
 """Advantage estimators: rewards of a batch in, advantages out. Pure torch, no trainer.
 
 Group estimators take rewards of shape (P, G): P problems, G samples each, NaN where a sample could
-not be scored; such samples get advantage 0 and no say in any mean. Groups are formed over all
-processes before these functions are called. Does not cover which samples are used (space.py).
+not be scored; such samples get advantage 0 and no say in any mean. Where samples agree the advantage
+is 0 to the last bit: a row whose advantage is not 0 counts as contributing. Groups are formed over
+all processes before these functions are called. Does not cover which samples are used (space.py).
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 
@@ -18,7 +21,7 @@ def group_centred(rewards: Tensor) -> Tensor:
     The warm-up of DSRL (arXiv 2604.14142: no division by the std) and Dr.GRPO (arXiv 2503.20783,
     eq. 3). A group whose samples agree gives zeros.
     """
-    return torch.nan_to_num(rewards - _mean(rewards))
+    return torch.nan_to_num(_centred(rewards))
 
 
 def group_normalized(rewards: Tensor, eps: float = 1e-6) -> Tensor:
@@ -27,7 +30,7 @@ def group_normalized(rewards: Tensor, eps: float = 1e-6) -> Tensor:
     GRPO (arXiv 2402.03300, section 4.1.2). std has Bessel's correction, as in verl and TRL. A group
     of one scored sample, or one whose samples agree, gives zeros.
     """
-    centred = rewards - _mean(rewards)
+    centred = _centred(rewards)
     scored = (~rewards.isnan()).sum(1, keepdim=True)
     variance = centred.square().nansum(1, keepdim=True) / (scored - 1).clamp(min=1)
     return torch.nan_to_num(centred / (variance.sqrt() + eps))
@@ -41,7 +44,7 @@ def leave_one_out(rewards: Tensor) -> Tensor:
     """
     scored = (~rewards.isnan()).sum(1, keepdim=True)
     scale = torch.where(scored > 1, scored / (scored - 1).clamp(min=1), torch.zeros_like(scored))
-    return torch.nan_to_num((rewards - _mean(rewards)) * scale)
+    return torch.nan_to_num(_centred(rewards) * scale)
 
 
 def batch_normalized(rewards: Tensor, lengths: Tensor, eps: float = 1e-6) -> Tensor:
@@ -52,6 +55,8 @@ def batch_normalized(rewards: Tensor, lengths: Tensor, eps: float = 1e-6) -> Ten
     lengths: (P, G) tokens of each response. Population variance. Needs no groups; a batch whose
     samples agree gives zeros.
     """
+    if degenerate_groups(rewards.view(1, -1)).all():
+        return torch.zeros_like(rewards)
     weights = torch.where(rewards.isnan(), 0.0, lengths.to(rewards.dtype))
     total = weights.sum().clamp(min=1)
     scored = torch.nan_to_num(rewards)
@@ -95,21 +100,53 @@ def generalized_advantages(
 ) -> tuple[Tensor, Tensor]:
     """GAE (arXiv 1506.02438, eq. 16): advantages and returns of each token, (B, T) both.
 
-    rewards, values, mask: (B, T), completions right-padded; mask 1 on real tokens. delta_t = r_t +
-    gamma * V_{t+1} - V_t with V = 0 after the last token; A_t = delta_t + gamma * lam * A_{t+1};
-    return = A + V. Padding gets 0.
+    rewards, values, mask: (B, T), mask 1 on the policy's own tokens. delta_t = r_t + gamma * V_{t+1}
+    - V_t with V = 0 after the last token; A_t = delta_t + gamma * lam * A_{t+1}; return = A + V.
+    What the mask leaves out (padding, a tool's answer) gets 0 and takes no step of its own: t + 1 is
+    the next token that the policy chose.
     """
-    mask = mask.to(values.dtype)
+    own = mask.bool()
     advantages = torch.zeros_like(values)
     later = torch.zeros_like(values[:, 0])
     next_value = torch.zeros_like(later)
     for t in reversed(range(values.size(1))):
         delta = rewards[:, t] + gamma * next_value - values[:, t]
-        later = (delta + gamma * lam * later) * mask[:, t]
-        next_value = values[:, t] * mask[:, t]
+        later = torch.where(own[:, t], delta + gamma * lam * later, later)
+        next_value = torch.where(own[:, t], values[:, t], next_value)
         advantages[:, t] = later
-    return advantages, (advantages + values) * mask
+    return advantages * own, (advantages + values) * own
 
 
-def _mean(rewards: Tensor) -> Tensor:
-    return rewards.nanmean(1, keepdim=True)
+def token_moments(values: Tensor, mask: Tensor, total: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
+    """Mean and population variance of values over the tokens of all processes, () both.
+
+    values, mask: (B, T) of this process. total: sums a tensor over processes.
+    """
+    mask = mask.to(values.dtype)
+    sums = total(torch.stack([(values * mask).sum(), mask.sum()]))
+    count = sums[1].clamp(min=1)
+    mean = sums[0] / count
+    return mean, total(((values - mean).square() * mask).sum()) / count
+
+
+def whitened(
+    advantages: Tensor, mask: Tensor, total: Callable[[Tensor], Tensor], eps: float = 1e-6
+) -> Tensor:
+    """(A - mean) / (std + eps) over the trained tokens of all processes, (B, T) -> (B, T).
+
+    What implementations of PPO for language models do and the paper leaves out (lm-human-preferences;
+    arXiv 2403.17031): the size of A falls as the critic improves, and with it would the update and
+    what a clipped gradient norm means. Over the whole rollout batch, because a mean over
+    micro-batches would depend on how they are cut. total: sums a tensor over processes. Tokens
+    outside the mask get 0, as do all where all advantages agree (but for rounding).
+    """
+    mean, variance = token_moments(advantages, mask, total)
+    std = variance.sqrt()
+    scaled = (advantages - mean) / (std + eps) * mask.to(advantages.dtype)
+    return torch.where(std > 1e-6 * mean.abs(), scaled, 0.0)
+
+
+def _centred(rewards: Tensor) -> Tensor:
+    """r - mean of the group, NaN where unscored. Equal rewards may differ from their mean by rounding."""
+    centred = rewards - rewards.nanmean(1, keepdim=True)
+    return torch.where(degenerate_groups(rewards)[:, None], 0.0, centred)

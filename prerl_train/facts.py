@@ -21,12 +21,15 @@ class UpdateFacts:
     per trained token), clip_fraction, logprob_gap (mean |log p of trainer - of engine|; None where
     not measured), seconds and tokens_per_second of sampling, reward and update. Where a rollout batch makes
     several updates, sampling and reward are the first one's.
+
+    extra: further figures of an algorithm, which the report repeats until they are replaced.
     """
 
     def __init__(self, accelerator: Any):
         self.report: dict[str, Any] = {}
         self.seconds = {"sampling": 0.0, "reward": 0.0}
         self.logprob_gap: float | None = None
+        self.extra: dict[str, float | None] = {}
         self._accelerator = accelerator
         self._rollout: dict[str, Any] = {}
         self._rewards: list[torch.Tensor] = []
@@ -105,11 +108,15 @@ class UpdateFacts:
                 "sampling": round(self._sampled_tokens / sampling) if sampling else None,
                 "update": round(tokens / update) if update else None,
             },
+            **self.extra,
         }
         metrics["entropy"] = [self.report["entropy"]]
         metrics["clip_ratio/region_mean"] = [self.report["clip_fraction"]]
         for name in ("solved", "unsolved", "contributing_samples", "contributing_tokens", "draws"):
             metrics[f"dsrl/{name}"] = [float(self.report[name])]
+        for name, value in self.extra.items():
+            if value is not None:
+                metrics[f"dsrl/{name}"] = [value]
         self.seconds = dict.fromkeys(self.seconds, 0.0)
         self._sampled_tokens = 0
 

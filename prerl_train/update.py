@@ -61,7 +61,7 @@ def share(
     weight = (1 / tokens.clamp(min=1) if aggregation == "grpo" else ones) * phase.coef
     counted = mass.sum() if phase.mean_over == "all" else mass[kept].sum()
     sums = reduce(torch.stack([counted, kept.sum().to(counted), tokens[kept].sum()]))
-    if keep_all and phase.samples == "all":
+    if (keep_all or phase.all_rows) and phase.samples == "all":
         kept = mask.any(1)
     rows = kept.nonzero().squeeze(1)
     total, samples, moved = sums[0], int(sums[1]), int(sums[2])

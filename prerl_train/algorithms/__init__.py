@@ -48,7 +48,8 @@ class Phase:
     samples: which rows take part. estimator: rewards to advantages. coef: factor on the loss.
     mean_over: tokens in the denominator of a token mean: those of contributing rows, or all sampled
     ones. redraw: a batch without a contributing row is drawn again instead of updating on nothing.
-    dynamic_sampling: draw until the batch is full of groups that disagree (DAPO).
+    dynamic_sampling: draw until the batch is full of groups that disagree (DAPO). all_rows: rows
+    without an advantage take part as well (PPO's critic learns from them).
     """
 
     name: PhaseName
@@ -59,6 +60,7 @@ class Phase:
     mean_over: Literal["contributing", "all"] = "all"
     redraw: bool = False
     dynamic_sampling: bool = False
+    all_rows: bool = False
 
 
 PhaseRule = Callable[[int, "DSRLConfig"], Phase]
