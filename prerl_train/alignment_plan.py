@@ -41,7 +41,7 @@ class AlignOptions:
 
     ckpt: folder or hub id. data: a card, a hub id or a data file (prerl_train.data.training_card);
     nothing is trained, so any split may be looked at: split None takes the one the card evaluates.
-    samples: responses that are measured. token_samples: how many of them token by token. out: None
+    samples: responses that are measured. token_samples: how many of them token by token, at most all. out: None
     takes runs/align-<checkpoint>-<hash of the settings>. temperature: of sampling; log-probs are the
     model's own, at temperature 1. max_tokens: None takes the card's. start_token: what stands before
     y in P(y), None for the tokenizer's. lr: size of the step along grad log P(y), None for one per
@@ -184,11 +184,8 @@ def check_out(study: Study) -> None:
 def _check_numbers(options: AlignOptions) -> None:
     if options.samples < 1:
         raise UserError(f"--samples {options.samples} is too small; give 1 or more")
-    if not 0 <= options.token_samples <= options.samples:
-        raise UserError(
-            f"--token-samples {options.token_samples} is not between 0 and --samples {options.samples}; "
-            "these are the responses whose tokens are measured one by one"
-        )
+    if options.token_samples < 0:
+        raise UserError(f"--token-samples {options.token_samples} is too small; give 0 or more")
     if options.lr is not None and not (math.isfinite(options.lr) and options.lr > 0):
         raise UserError(f"--lr {options.lr} is no step; give a positive number, or leave it out")
     if options.dtype not in DTYPES:
@@ -226,7 +223,7 @@ def _settings(options: AlignOptions, card: Card, plan: RunPlan, start_id: int) -
         "split": options.split or card.split,
         "max_tokens": plan.benchmarks[0].max_tokens,
         "samples": options.samples,
-        "token_samples": options.token_samples,
+        "token_samples": min(options.token_samples, options.samples),
         "start_token": start_id,
         "lr": options.lr,
         "dtype": options.dtype,
