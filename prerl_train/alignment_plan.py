@@ -41,12 +41,12 @@ class AlignOptions:
 
     ckpt: folder or hub id. data: a card, a hub id or a data file (prerl_train.data.training_card);
     nothing is trained, so any split may be looked at: split None takes the one the card evaluates.
-    samples: responses that are measured. token_samples: how many of them token by token, at most all. out: None
-    takes runs/align-<checkpoint>-<hash of the settings>. temperature: of sampling; log-probs are the
-    model's own, at temperature 1. max_tokens: None takes the card's. start_token: what stands before
-    y in P(y), None for the tokenizer's. lr: size of the step along grad log P(y), None for one per
-    response that can move log P(y|x) by at most 0.01 nats. device: for the gradients, "auto", "cpu" or
-    "cuda". dtype: of the gradients, one of DTYPES. system, thinking, template: as in `prerl-eval run`.
+    samples: responses that are measured. token_samples: how many of them token by token, at most all.
+    out: None takes runs/align-<checkpoint>-<hash of the settings>. temperature: of sampling; log-probs
+    are the model's own, at temperature 1. max_tokens: None takes the card's. start_token: what stands
+    before y in P(y), None for the tokenizer's. lr: size of the step along grad log P(y), None for one
+    per response that can move log P(y|x) by at most 0.01 nats. device: for the gradients, "auto", "cpu"
+    or "cuda". dtype: of the gradients, one of DTYPES. system, thinking, template: as in `prerl-eval run`.
     """
 
     ckpt: str
