@@ -20,7 +20,7 @@ from prerl_eval.engines.base import Completion, Finished, Key, Request, Sampling
 from prerl_eval.engines.detokenize import Detokenizer
 from prerl_eval.engines.transformers import TransformersEngine
 from prerl_eval.engines.vllm import sampling_params
-from prerl_eval.errors import UserError
+from prerl_eval.errors import RunStopped, UserError
 from prerl_eval.grading import GradingPool
 from prerl_eval.plan import RunPlan
 from prerl_eval.run import execute
@@ -251,14 +251,20 @@ class LiveVLLMEngine(_Turns):
         return [output.outputs[0].token_ids for output in outputs]
 
     def _ask_server(self, batch: list[Request], sampling: Sampling) -> list[Sequence[int]]:
-        answer = self._vllm.vllm_client.generate(
-            [list(request.prompt.token_ids or ()) for request in batch],
-            n=1,
-            temperature=sampling.temperature,
-            top_p=sampling.top_p,
-            top_k=sampling.top_k,
-            max_tokens=batch[0].max_tokens,
-            generation_kwargs={"stop_token_ids": list(sampling.stop_token_ids)},
-        )
+        try:
+            answer = self._vllm.vllm_client.generate(
+                [list(request.prompt.token_ids or ()) for request in batch],
+                n=1,
+                temperature=sampling.temperature,
+                top_p=sampling.top_p,
+                top_k=sampling.top_k,
+                max_tokens=batch[0].max_tokens,
+                generation_kwargs={"stop_token_ids": list(sampling.stop_token_ids)},
+            )
+        except Exception as error:  # TRL's client raises bare Exception
+            raise RunStopped(
+                f"{batch[0].key[0]}: the vllm server does not answer ({str(error)[:300]}); "
+                "mend what it names and run the same command"
+            ) from error
         tokens: list[Sequence[int]] = answer["completion_ids"]
         return tokens

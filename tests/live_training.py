@@ -67,7 +67,10 @@ def make_trainer(model, out, *, steps=2, processes=1, recorder=None, adapter=Non
         args,
         train_dataset=as_dataset(found.prompts, epoch_order(60, ROWS // GROUP, steps, SEED)),
         processing_class=tokenizer,
-        rollout_func=EngineRollouts(tokenizer, Sampling(stop_token_ids=(EOS,)), MAX_TOKENS, SEED),
+        # Where vLLM samples, TRL does it all.
+        rollout_func=None
+        if args.use_vllm
+        else EngineRollouts(tokenizer, Sampling(stop_token_ids=(EOS,)), MAX_TOKENS, SEED),
         peft_config=adapter,
     )
     return trainer, found

@@ -1,7 +1,6 @@
 """Rollouts and evaluations from a model in training: what they depend on, and what they leave behind."""
 
 import os
-import socket
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -24,6 +23,7 @@ from prerl_train.live import LiveEngine, live_checkpoint
 from prerl_train.rollouts import EngineRollouts, ready_to_sample
 from tests import live_training as live
 from tests.conftest import REPO
+from tests.servers import free_port
 from tests.tiny import collect, make_requests
 
 SAMPLED = Sampling(stop_token_ids=(live.EOS,))
@@ -205,6 +205,22 @@ def test_a_live_engine_gives_the_rows_of_the_saved_policy(tiny_model, tmp_path):
     assert found[requests[1].key].token_ids != collect(before, requests, SAMPLED)[requests[1].key].token_ids
 
 
+def test_after_a_turn_that_failed_nobody_is_told_to_go_on(tiny_model, tmp_path, monkeypatch):
+    """The others are still in the turn: a word to them would be taken for its answer."""
+    told = []
+    monkeypatch.setattr("prerl_train.live.broadcast_object_list", lambda work: told.append(work) or work)
+    trainer, _ = live.make_trainer(tiny_model, tmp_path, steps=1)
+    engine = LiveEngine(trainer, batch_size=4)
+    collect(engine, make_requests(1, 4), SAMPLED)
+    engine.release()
+    assert [work is None for (work,) in told] == [False, True]
+    monkeypatch.setattr(engine, "complete", lambda batch, sampling: 1 // 0)
+    with pytest.raises(ZeroDivisionError):
+        collect(engine, make_requests(1, 4), SAMPLED)
+    engine.release()
+    assert [work is None for (work,) in told] == [False, True, False]
+
+
 def test_a_live_checkpoint_is_known_by_run_and_step(tiny_model):
     start = open_checkpoint(str(tiny_model))
     policy = live_checkpoint(start, "dsrl-7", 20)
@@ -226,11 +242,8 @@ def test_an_evaluation_of_another_step_does_not_continue_this_one(tiny_model, tm
 def trained(tiny_model, tmp_path_factory):
     """Two updates with an evaluation between them, by one process and by two: the folders that are left."""
     folders = [tmp_path_factory.mktemp(name) for name in ("one", "two")]
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
     common = {**os.environ, "TRL_EXPERIMENTAL_SILENCE": "1", "OMP_NUM_THREADS": "1"}
-    shared = {**common, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    shared = {**common, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     started = [
         subprocess.Popen(
             [sys.executable, "-m", "tests.live_training", str(tiny_model), str(folder)],
