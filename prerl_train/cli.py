@@ -133,7 +133,7 @@ def align(
 ) -> None:
     """Do grad log P(y) and grad log P(y|x) agree? Per response and per token; the same command resumes."""
     given = dict(locals())
-    from prerl_train.alignment import align as measure
+    from prerl_train.alignment.study import align as measure
 
     typer.echo(measure(**given))
 

@@ -17,11 +17,12 @@ from prerl_eval.engines.transformers import read_model
 from prerl_eval.errors import RunStopped, UserError
 from prerl_eval.problems import Problem
 from prerl_eval.prompts import PromptBuilder
-from prerl_train import alignment, alignment_measure, gradients
-from prerl_train.alignment import align
-from prerl_train.alignment_files import read_rows
-from prerl_train.alignment_plan import AlignOptions, mispaired, plan_study
-from prerl_train.alignment_summary import bootstrap, correlation, summarise_responses, summarise_tokens
+from prerl_train.alignment import gradients, measure
+from prerl_train.alignment import study as alignment
+from prerl_train.alignment.files import read_rows
+from prerl_train.alignment.plan import AlignOptions, mispaired, plan_study
+from prerl_train.alignment.study import align
+from prerl_train.alignment.summary import bootstrap, correlation, summarise_responses, summarise_tokens
 from tests.conftest import REPO
 
 BASE = REPO / "results" / "base-nano"
@@ -434,9 +435,9 @@ def test_a_gradient_that_is_no_number_is_named(tiny_model):
     with torch.no_grad():
         broken.lm_head.weight[0, 0] = float("nan")
     row = {"problem_id": "p7", "sample_index": 0, "status": "wrong", "finish_reason": "stop"}
-    response = alignment_measure.Response(row, COMPLETION, PROMPT, PROMPT, START)
+    response = measure.Response(row, COMPLETION, PROMPT, PROMPT, START)
     with pytest.raises(UserError, match="problem p7 have norms nan"):
-        alignment_measure.measure_response(broken, response, None, False)
+        measure.measure_response(broken, response, None, False)
 
 
 def test_a_damaged_row_is_named(tmp_path):

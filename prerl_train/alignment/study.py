@@ -17,7 +17,7 @@ For responses y that the checkpoint samples to prompts x, over all parameters:
     OUT/alignment.png     the picture
 
 The same command goes on where it was stopped. What is measured and how to read it: docs/alignment.md.
-Covers the main path; alignment_plan.py checks, alignment_measure.py measures, alignment_summary.py concludes.
+Covers the main path; plan.py checks, measure.py measures, summary.py concludes.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ from prerl_eval.errors import RunStopped
 from prerl_eval.grading import GradingPool
 from prerl_eval.json_files import read_json
 from prerl_eval.run import execute
-from prerl_train import gradients
-from prerl_train.alignment_files import Row, append_row, read_rows, write_json, write_tokens
-from prerl_train.alignment_measure import Response, measure_response
-from prerl_train.alignment_plan import (
+from prerl_train.alignment import gradients
+from prerl_train.alignment.files import Row, append_row, read_rows, write_json, write_tokens
+from prerl_train.alignment.measure import Response, measure_response
+from prerl_train.alignment.plan import (
     PICTURE,
     RESULT,
     ROWS,
@@ -50,8 +50,8 @@ from prerl_train.alignment_plan import (
     check_out,
     plan_study,
 )
-from prerl_train.alignment_plot import plot_alignment
-from prerl_train.alignment_summary import summarise_responses, summarise_tokens, table, token_columns
+from prerl_train.alignment.plot import plot_alignment
+from prerl_train.alignment.summary import summarise_responses, summarise_tokens, table, token_columns
 
 RESTATEMENT = re.compile(r"\s*make\s+\d+\s+from\s[\d\s]+\.")
 """How a response in the Countdown world repeats its problem (prerl_train.traces)."""

@@ -3,7 +3,7 @@
 Covers log-probs of one response behind one prefix, their exact gradients, inner products, and what
 one real step does. A prefix is (P,) token ids: the prompt for log P(y|x), one start token for
 log P(y). A completion is (T,) ids, the stop token included. One sequence at a time, so there is no
-padding and no mask. Does not cover sampling, or what is concluded from it (alignment_summary.py).
+padding and no mask. Does not cover sampling, or what is concluded from it (summary.py).
 
 Memory beside the weights (N bytes, all in the model's dtype): a whole response takes 2 N for two
 gradients and the activations of one forward pass. Tokens take 2 C N for the gradients of a chunk of C

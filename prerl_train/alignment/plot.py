@@ -1,6 +1,6 @@
 """The picture of an alignment study: responses above, tokens below.
 
-Covers drawing; the numbers come from alignment_summary.py. Reads in grey, and the same input gives
+Covers drawing; the numbers come from summary.py. Reads in grey, and the same input gives
 the same bytes. matplotlib is imported when a picture is drawn.
 """
 

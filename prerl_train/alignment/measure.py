@@ -1,7 +1,7 @@
 """One response of an alignment study, measured: whole, against another prompt, by a step, token by token.
 
 Covers what a row of responses.jsonl holds; docs/alignment.md explains the fields. Does not cover where
-responses come from (alignment.py) or how gradients are computed (gradients.py).
+responses come from (study.py) or how gradients are computed (gradients.py).
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import Any
 import torch
 
 from prerl_eval.errors import UserError
-from prerl_train import gradients
-from prerl_train.alignment_files import Row
+from prerl_train.alignment import gradients
+from prerl_train.alignment.files import Row
 
 STEP_NATS = 0.01
 """Most that a step may change log P(y|x) to first order: small enough for curvature not to show."""

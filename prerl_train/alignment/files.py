@@ -1,7 +1,7 @@
 """What an alignment study keeps on disk: rows as they come, the result, the tokens.
 
 Covers writing that survives a kill at any moment, and reading the rows back. Does not cover the
-picture (alignment_plot.py) or the sampled responses (prerl_eval.store).
+picture (plot.py) or the sampled responses (prerl_eval.store).
 """
 
 from __future__ import annotations
