@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from numpy.lib.stride_tricks import sliding_window_view
 
 from prerl_train.space import Batch, take_rows
 
@@ -26,8 +27,8 @@ def plan_update(prompts: Sequence[int], completions: Sequence[int], count: int, 
     the plain split; a micro-batch takes more rows where they are short, never more area than
     most_rows of the longest. Rows are put in a few orders (by length of all, prompt, completion; as
     given) and the best cut of the best order is taken: the least area of all partitions where prompts
-    are equal, never more than that of the plain split. Dynamic programming in numpy:
-    O(N^2 * count) time, O(N^2) memory.
+    are equal, never more than that of the plain split. Dynamic programming in numpy: O(N * W * count)
+    time, O(N * W) memory, where W is the most rows that the bound lets into a micro-batch.
     """
     total = len(prompts)
     if total == 0:
@@ -36,7 +37,8 @@ def plan_update(prompts: Sequence[int], completions: Sequence[int], count: int, 
     widest = int(prompt.max() + completion.max())
     bound = max(most_rows, -(-total // count)) * widest
     found = [
-        _best_cut(prompt, completion, order, min(count, total), bound) for order in _orders(prompt, completion)
+        _best_cut(prompt, completion, order, min(count, total), bound)
+        for order in _orders(prompt, completion)
     ]
     pieces = min(found, key=lambda cut: cut[0])[1]
     return [*pieces, *([] for _ in range(count - len(pieces)))]
@@ -55,31 +57,42 @@ def _best_cut(
 ) -> tuple[float, Plan]:
     """Padded area and rows of the best `count` runs of neighbours in this order, none above the bound."""
     total = len(order)
-    costs = _areas(prompt[order], completion[order])
-    costs[costs > bound] = np.inf
-    best = np.full(total + 1, np.inf)
-    best[0] = 0.0
+    costs = _areas(prompt[order], completion[order], bound)
+    most = costs.shape[1] - 1
+    # W places that no cut starts from, so that each row's window of possible starts is whole.
+    best = np.full(most + total + 1, np.inf)
+    best[most] = 0.0
     cuts = []
     for _ in range(count):
-        reach = costs + best
+        reach = sliding_window_view(best, most + 1) + costs
         cuts.append(reach.argmin(1))
-        best = reach[np.arange(total + 1), cuts[-1]]
+        best[most:] = reach[np.arange(total + 1), cuts[-1]]
     ends = [total]
     for cut in reversed(cuts):
-        ends.append(int(cut[ends[-1]]))
+        ends.append(ends[-1] - most + int(cut[ends[-1]]))
     pieces = [order[start:end].tolist() for start, end in zip(ends[1:], ends, strict=False)]
-    return float(best[total]), pieces[::-1]
+    return float(best[-1]), pieces[::-1]
 
 
-def _areas(prompt: np.ndarray, completion: np.ndarray) -> np.ndarray:
-    """(N+1, N+1): at [j, i] padded tokens of one micro-batch of rows i..j-1; 0 for none, inf backwards."""
+def _areas(prompt: np.ndarray, completion: np.ndarray, bound: int) -> np.ndarray:
+    """(N+1, W+1): at [j, W-k] padded tokens of one micro-batch of the k rows before row j.
+
+    0 for k = 0, inf where there are no k rows and above the bound. Larger runs have larger areas, so
+    no run of more than W rows is within it.
+    """
     total = len(prompt)
-    areas = np.full((total + 1, total + 1), np.inf)
-    np.fill_diagonal(areas, 0.0)
-    for i in range(total):
-        width = np.maximum.accumulate(prompt[i:]) + np.maximum.accumulate(completion[i:])
-        areas[i + 1 :, i] = width * np.arange(1, total - i + 1)
-    return areas
+    columns = [np.zeros(total + 1)]
+    prompts = completions = np.zeros(total + 1)
+    for rows in range(1, total + 1):
+        starts = total - rows + 1
+        prompts = np.maximum(prompts[:starts], prompt[rows - 1 :])
+        completions = np.maximum(completions[:starts], completion[rows - 1 :])
+        areas = rows * (prompts + completions)
+        areas[areas > bound] = np.inf
+        if np.isinf(areas).all():
+            break
+        columns.append(np.concatenate([np.full(rows, np.inf), areas]))
+    return np.stack(columns[::-1], 1)
 
 
 def cut_batch(batch: Batch, rows: Sequence[int]) -> Batch:
