@@ -18,6 +18,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,7 +69,7 @@ class AtomicCheckpoints(_Trainer):
                     f"{self.args.output_dir} holds no complete checkpoint to resume from; train without it"
                 )
             resume_from_checkpoint = str(found)
-        if resume_from_checkpoint and self.args.device.type == "cpu":
+        if resume_from_checkpoint and self.args.device.type == "cpu" and self.args.world_size > 1:
             _let_torch_load_to_cpu_numbers()
         return super().train(resume_from_checkpoint, *args, **named)
 
@@ -153,6 +154,11 @@ def latest_checkpoint(run: Path, world_size: int | None = None) -> Path | None:
         _check_resumable(checkpoint, manifest, world_size)
         return checkpoint
     return None
+
+
+def latest_complete(run: Path) -> Path | None:
+    """The newest checkpoint that is whole, whoever may resume from it; None without one."""
+    return next((folder for folder in _newest_first(run) if _is_complete(folder)), None)
 
 
 def clear_partial(run: Path) -> None:
@@ -240,12 +246,14 @@ def _check_resumable(checkpoint: Path, manifest: Mapping[str, Any], world_size: 
         )
 
 
+@cache
 def _let_torch_load_to_cpu_numbers() -> None:
     """torch.load knows no "cpu:1", which is the device of a process among several on CPU."""
     from torch.serialization import register_package
 
+    # torch sorts by priority and cannot compare two of one priority: 37 is nobody else's.
     register_package(
-        30, lambda storage: None, lambda storage, place: storage if place[:4] == "cpu:" else None
+        37, lambda storage: None, lambda storage, place: storage if place[:4] == "cpu:" else None
     )
 
 
@@ -325,10 +333,9 @@ def _stopping_on_write_errors(run: Path, name: str) -> Iterator[None]:
             raise
         shutil.rmtree(run / f"{PARTIAL}{name.removeprefix('checkpoint-')}", ignore_errors=True)
         reason = " ".join(str(getattr(error, "strerror", None) or error).split())
-        last = next((str(folder) for folder in _newest_first(run) if _is_complete(folder)), "none yet")
         raise RunStopped(
-            f"cannot write {run / name} ({reason}); the last good checkpoint is {last}: make room and run "
-            "the same command to go on"
+            f"cannot write {run / name} ({reason}); the last good checkpoint is {latest_complete(run)}: "
+            "make room and run the same command to go on"
         ) from error
 
 

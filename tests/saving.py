@@ -28,6 +28,7 @@ from trl import GRPOConfig, GRPOTrainer
 
 from prerl_eval.errors import RunStopped
 from prerl_train.checkpoints import AtomicCheckpoints
+from prerl_train.watch import EvaluateEvery
 from tests.servers import free_port
 
 FILE_EVENTS = ("open", "os.rename", "os.mkdir", "os.rmdir", "os.remove", "shutil.rmtree")
@@ -156,7 +157,8 @@ def kills(model, out):
 
 
 def train_and_resume(model, out):
-    make_trainer(model, out / "whole", steps=4, save_steps=2).train()
+    evaluation = EvaluateEvery(out / "whole", 2, lambda step: {"countdown": {"avg": random.random()}})
+    make_trainer(model, out / "whole", steps=4, save_steps=2, callbacks=[evaluation]).train()
     trainer = make_trainer(model, out / "resumed", steps=4, save_steps=2)
     if trainer.accelerator.is_main_process:
         shutil.copytree(out / "whole/checkpoint-2", out / "resumed/checkpoint-2")

@@ -240,6 +240,8 @@ def test_two_processes_save_and_resume_one_checkpoint(tiny_model, tmp_path):
     whole, resumed = (tmp_path / name / "checkpoint-4" for name in ("whole", "resumed"))
     files = json.loads((whole / MANIFEST).read_text())["files"]
     assert {"rng_state_0.pth", "rng_state_1.pth", "optimizer.pt", "model.safetensors"} <= files.keys()
+    evaluated = (tmp_path / "whole/evals.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in evaluated] == [0, 2, 4]
     assert (whole / "model.safetensors").read_bytes() == (resumed / "model.safetensors").read_bytes()
     assert latest_checkpoint(tmp_path / "whole", world_size=2) == whole
     with pytest.raises(UserError, match="saved by 2 processes, this run has 1; start 2"):
