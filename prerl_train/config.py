@@ -8,6 +8,7 @@ value and what to do. Does not cover the command line (settings.py).
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +21,9 @@ GROUP_FREE = ("reinforce-pp", "ppo")
 
 ERASED = ("prerl", "nsr-prerl", "psr-prerl")
 """Algorithms whose every update is made in P(y)."""
+
+CHOOSING = ("prerl", "nsr-prerl", "psr-prerl", "nsr-rl", "psr-rl", "dsrl")
+"""Algorithms that weigh chosen samples by r - mean, or by its sign."""
 
 AGGREGATIONS = {"dapo": "token mean", "grpo": "mean of sequence means", "dr_grpo": "constant"}
 """loss_type -> what the loss is averaged over; the names are TRL's."""
@@ -35,7 +39,8 @@ class DSRLConfig(GRPOConfig):
 
     beta (KL) acts in updates of log P(y|x) only; with dsrl its reference is the policy at the switch.
     loss_type: a key of AGGREGATIONS, exact whatever the micro-batches. scale_rewards has no effect:
-    the algorithm says how rewards become advantages.
+    the algorithm says how rewards become advantages. sample_weight acts on the algorithms of CHOOSING;
+    with dsrl on its warm-up.
     """
 
     algorithm: str = _help(f"One of {', '.join(NAMES)}.", "dsrl")
@@ -76,14 +81,19 @@ class DSRLConfig(GRPOConfig):
     def __post_init__(self) -> None:
         """Check the settings and fill in what the algorithm implies."""
         self._check_choices()
+        self._check_algorithm()
         if self.algorithm == "dr-grpo" and self.loss_type == "dapo":
             self.loss_type = "dr_grpo"
         if self.algorithm == "dapo" and self.epsilon_high is None:
             self.epsilon_high = 0.28
         single = self.num_generations == 1 and self.algorithm in GROUP_FREE
         if single:
-            # GRPOConfig refuses groups of one, which these algorithms do not need.
-            self.num_generations = 2
+            # GRPOConfig refuses groups of one, which these algorithms do not need, and any that do
+            # not divide the batch.
+            steps = self.steps_per_generation or self.gradient_accumulation_steps
+            self.num_generations = self.generation_batch_size or self.per_device_train_batch_size * steps
+            self.num_generations = max(2, self.num_generations)
+            self.num_generations_eval: int | None = self.num_generations_eval or 1
         super().__post_init__()
         if single:
             self.num_generations = 1
@@ -108,18 +118,45 @@ class DSRLConfig(GRPOConfig):
             raise ValueError(
                 f"num_generations=1: {self.algorithm} compares the samples of a problem; give 2 or more"
             )
-        if self.beta and (self.algorithm in ERASED or self.loss_type == "grpo"):
-            why = "has no prompt to condition a reference on" if self.algorithm in ERASED else "has none"
-            what = (
-                self.algorithm if self.algorithm in ERASED else "a mean of sequence means (loss_type='grpo')"
+
+    def _check_algorithm(self) -> None:
+        if self.sample_weight == "constant" and self.algorithm not in (*CHOOSING, "ppo"):
+            raise ValueError(
+                f"sample_weight='constant': {self.algorithm} has weights of its own; leave it out, or "
+                f"take one of {', '.join(CHOOSING)}"
             )
-            raise ValueError(f"beta={self.beta}: {what} {why}; set beta=0 or another of the two")
+        if self.multi_objective_aggregation != "sum_then_normalize":
+            raise ValueError(
+                f"multi_objective_aggregation={self.multi_objective_aggregation!r}: algorithms take the sum "
+                "of the reward functions; leave it out"
+            )
+        if self.dsrl_warmup_lr is not None and self.learning_rate == 0:
+            raise ValueError(
+                f"dsrl_warmup_lr={self.dsrl_warmup_lr} scales the schedule of learning_rate=0; "
+                "give one above 0"
+            )
+        if self.beta and self.algorithm in ERASED:
+            raise ValueError(
+                f"beta={self.beta}: {self.algorithm} never conditions on a prompt, as a reference would; "
+                "set beta=0"
+            )
+        if self.beta and self.loss_type == "grpo":
+            raise ValueError(
+                f"beta={self.beta}: a mean of sequence means (loss_type='grpo') has no KL term here; set "
+                "beta=0, or another loss_type"
+            )
         if self.off_policy_mask_threshold is not None and self.erases:
             raise ValueError(
                 "off_policy_mask_threshold compares log-probs with and without prompt; leave it out"
             )
 
     def _check_schedule(self) -> None:
+        spg, accumulation = self.steps_per_generation, self.gradient_accumulation_steps
+        if spg % accumulation:
+            raise ValueError(
+                f"steps_per_generation={spg} is no multiple of gradient_accumulation_steps={accumulation}, "
+                "so an update would mix two rollout batches; leave it out, or give a multiple"
+            )
         updates = self.updates_per_batch
         if self.algorithm == "dsrl" and self.dsrl_warmup_steps % updates:
             raise ValueError(
@@ -131,13 +168,8 @@ class DSRLConfig(GRPOConfig):
                 f"dsrl_warmup_steps={self.dsrl_warmup_steps} is longer than the run of "
                 f"max_steps={self.max_steps}"
             )
-        spg, accumulation = self.steps_per_generation, self.gradient_accumulation_steps
-        if spg % accumulation and accumulation % spg:
-            raise ValueError(
-                f"steps_per_generation={spg} and gradient_accumulation_steps={accumulation}: one must divide "
-                "the other, or an update would mix two rollout batches"
-            )
-        if self.save_strategy == "steps" and self.save_steps >= 1 and self.save_steps % updates:
+        every = self.save_steps if self.save_steps >= 1 else math.ceil(self.save_steps * self.max_steps)
+        if self.save_strategy == "steps" and every > 0 and every % updates:
             raise ValueError(
                 f"save_steps={self.save_steps} would save inside a rollout batch that makes {updates} "
                 f"updates, from where no run resumes exactly; give a multiple of {updates}"
@@ -154,4 +186,4 @@ class DSRLConfig(GRPOConfig):
         """Optimizer updates that one rollout batch makes."""
         spg: int = self.steps_per_generation or self.gradient_accumulation_steps
         accumulation: int = self.gradient_accumulation_steps
-        return max(1, spg * int(self.num_iterations) // accumulation)
+        return spg * int(self.num_iterations) // accumulation
