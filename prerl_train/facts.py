@@ -19,8 +19,8 @@ class UpdateFacts:
     (problems whose samples are all right, none, at least one right), samples, tokens, length_mean,
     length_max, truncated (share cut off), contributing_samples, contributing_tokens, entropy (nats
     per trained token), clip_fraction, logprob_gap (mean |log p of trainer - of engine|; None where
-    not measured), seconds and tokens_per_second of sampling, reward and update. Where a rollout batch makes
-    several updates, sampling and reward are the first one's.
+    not measured), seconds and tokens_per_second of sampling, reward and update. Where a rollout batch
+    makes several updates, seconds of sampling and reward are the first one's.
 
     extra: further figures of an algorithm, which the report repeats until they are replaced.
     """
@@ -35,20 +35,13 @@ class UpdateFacts:
         self._rewards: list[torch.Tensor] = []
         self._lengths: list[torch.Tensor] = []
         self._ended: list[torch.Tensor] = []
-        self._contributing = [0, 0]
         self._sampled_tokens = 0
         self._sums: torch.Tensor | None = None
-
-    @property
-    def open(self) -> bool:
-        """Whether anything was trained on since the last report."""
-        return self._sums is not None
 
     def begin(self, phase: str) -> None:
         """A new rollout batch."""
         self._rollout = {"phase": phase}
         self._rewards, self._lengths, self._ended = [], [], []
-        self._contributing = [0, 0]
         self.logprob_gap = None
 
     def add_draw(
@@ -59,11 +52,6 @@ class UpdateFacts:
         self._lengths.append(lengths.flatten().float().cpu())
         self._ended.append(ended.flatten().cpu())
         self.seconds["sampling"] += seconds
-
-    def add_contribution(self, samples: int, tokens: int) -> None:
-        """Rows and tokens that the update is made on, over all processes."""
-        self._contributing[0] += samples
-        self._contributing[1] += tokens
 
     def add_tokens(
         self,
@@ -81,22 +69,29 @@ class UpdateFacts:
         ratio = torch.exp(log_probs - (log_probs if old is None else old))
         clipped = ((ratio < 1 - low) & (advantages < 0)) | ((ratio > 1 + high) & (advantages > 0))
         entropy = torch.zeros_like(mask) if entropies is None else entropies.float()
-        sums = torch.stack([(entropy * mask).sum(), (clipped * mask).sum(), mask.sum()])
+        moves = ((advantages != 0) & mask.bool()).any(1)
+        sums = torch.stack(
+            [(entropy * mask).sum(), (clipped * mask).sum(), mask.sum(), moves.sum(), mask[moves].sum()]
+        )
         self._sums = sums if self._sums is None else self._sums + sums
 
     def close(self, metrics: dict[str, list[float]]) -> None:
-        """Finish the report. metrics: TRL's, whose means over micro-batches are replaced by exact ones."""
+        """Finish an update's report.
+
+        metrics: TRL's since it was last logged, in which one exact figure of the update takes the
+        place of means over its micro-batches.
+        """
         assert self._sums is not None
-        entropy, clipped, tokens = self._accelerator.reduce(self._sums, reduction="sum").tolist()
+        sums = self._accelerator.reduce(self._sums, reduction="sum").tolist()
+        entropy, clipped, tokens, moved_samples, moved_tokens = sums
         self._sums = None
         self._describe_rollout()
-        spent = sum(metrics.get("step_time", []))
-        update = max(0.0, spent - sum(self.seconds.values()))
+        update = max(0.0, metrics["step_time"][-1] - sum(self.seconds.values()))
         sampling = self.seconds["sampling"]
         self.report = {
             **self._rollout,
-            "contributing_samples": self._contributing[0],
-            "contributing_tokens": self._contributing[1],
+            "contributing_samples": int(moved_samples),
+            "contributing_tokens": int(moved_tokens),
             "entropy": entropy / max(tokens, 1),
             "clip_fraction": clipped / max(tokens, 1),
             "logprob_gap": self.logprob_gap,
@@ -110,13 +105,14 @@ class UpdateFacts:
             },
             **self.extra,
         }
-        metrics["entropy"] = [self.report["entropy"]]
-        metrics["clip_ratio/region_mean"] = [self.report["clip_fraction"]]
+        earlier = len(metrics["dsrl/draws"])
+        metrics["entropy"][earlier:] = [self.report["entropy"]]
+        metrics["clip_ratio/region_mean"][earlier:] = [self.report["clip_fraction"]]
         for name in ("solved", "unsolved", "contributing_samples", "contributing_tokens", "draws"):
-            metrics[f"dsrl/{name}"] = [float(self.report[name])]
+            metrics[f"dsrl/{name}"].append(float(self.report[name]))
         for name, value in self.extra.items():
             if value is not None:
-                metrics[f"dsrl/{name}"] = [value]
+                metrics[f"dsrl/{name}"].append(value)
         self.seconds = dict.fromkeys(self.seconds, 0.0)
         self._sampled_tokens = 0
 

@@ -111,14 +111,12 @@ class PPOTrainer(DSRLTrainer):
             super()._compute_loss(model, inputs)
         return torch.zeros((), device=self.accelerator.device, requires_grad=True)
 
-    # Why: the critic's loss belongs to the update that is logged.
-    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """As the base, with the critic's figures."""
-        if self.model.training and self.facts.open:
-            loss, tokens = self._sum(self._value_sums).tolist()
-            self.facts.extra["value_loss"] = loss / max(tokens, 1)
-            self._value_sums.zero_()
-        super().log(logs, start_time)
+    # Why: the critic's loss is one of the update's facts.
+    def _close_facts(self) -> None:
+        loss, tokens = self._sum(self._value_sums).tolist()
+        self.facts.extra["value_loss"] = loss / max(tokens, 1)
+        self._value_sums.zero_()
+        super()._close_facts()
 
     # Why: a run resumes with its critic; save_only_model leaves out both optimizers' states.
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:

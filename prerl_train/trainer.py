@@ -9,7 +9,6 @@ formulas (space.py, advantages.py, algorithms/), PPO's critic (ppo.py) or files 
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Sequence
 from typing import Any, ClassVar
@@ -22,11 +21,13 @@ from prerl_eval.errors import RunStopped
 from prerl_train import advantages, space
 from prerl_train.algorithms import Phase, centred, phase_rule
 from prerl_train.config import DSRLConfig
+from prerl_train.draws import draw_seed, other_prompts
 from prerl_train.facts import UpdateFacts
 from prerl_train.packing import cut_batch, idle_batch
 from prerl_train.reference import SwitchReference
+from prerl_train.schedule import scale_first
 from prerl_train.space import Batch
-from prerl_train.update import Share, joint, micro_batches, share
+from prerl_train.update import Share, deal, joint, micro_batches, share
 
 GAP_ROWS = 8
 """Rows on which trainer and engine are compared where TRL does not compare all of them."""
@@ -62,9 +63,7 @@ class DSRLTrainer(GRPOTrainer):
         super().__init__(model, reward_funcs, args, **named)
         if self._is_vlm:
             raise ValueError("DSRLTrainer trains text models; this one has a processor for images")
-        # TRL's token mean divides by a number that comes with the batch: all aggregations go through it.
         self.aggregation: str = args.loss_type
-        self.loss_type: str = "dapo"
         self.start_id = (
             space.start_token_id(self._tokenizer, self.model.config, args.start_token)
             if args.erases
@@ -91,18 +90,15 @@ class DSRLTrainer(GRPOTrainer):
     # Why: DSRL's warm-up has a learning rate of its own.
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
         """TRL's schedule, scaled during the warm-up where dsrl_warmup_lr says so."""
+        if self.args.algorithm == "dsrl" and self.args.dsrl_warmup_steps > num_training_steps:
+            raise ValueError(
+                f"dsrl_warmup_steps={self.args.dsrl_warmup_steps} is longer than the run of "
+                f"{num_training_steps} updates"
+            )
         scheduler = super().create_scheduler(num_training_steps, optimizer)
         if self.args.algorithm == "dsrl" and self.args.dsrl_warmup_lr is not None:
             scale = self.args.dsrl_warmup_lr / self.args.learning_rate
-            until = self.args.dsrl_warmup_steps
-            scheduler.lr_lambdas = [
-                lambda done, plain=plain: plain(done) * (scale if done < until else 1.0)
-                for plain in scheduler.lr_lambdas
-            ]
-            for group, base, factor in zip(
-                scheduler.optimizer.param_groups, scheduler.base_lrs, scheduler.lr_lambdas, strict=True
-            ):
-                group["lr"] = base * factor(0)
+            scale_first(scheduler, scale, self.args.dsrl_warmup_steps)
         return scheduler
 
     # Why: advantages are the algorithm's, and they need the rewards of all processes.
@@ -111,6 +107,8 @@ class DSRLTrainer(GRPOTrainer):
     ) -> Any:
         start = time.perf_counter()
         per_function = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
+        if not self.model.training:
+            return per_function
         total = (per_function * self.reward_weights.to(per_function.device)).nansum(1)
         self._rewards = torch.where(per_function.isnan().all(1), torch.nan, total)
         self.facts.seconds["reward"] += time.perf_counter() - start
@@ -125,7 +123,6 @@ class DSRLTrainer(GRPOTrainer):
         self.facts.begin(self.phase.name)
         batch = self._draw(inputs)
         self._ready = self._share(batch)
-        self.facts.add_contribution(self._ready.samples, self._ready.tokens)
         return self._ready.batch
 
     # Why: TRL splits a batch into equal numbers of rows, all padded to its longest; ours go by tokens.
@@ -164,6 +161,8 @@ class DSRLTrainer(GRPOTrainer):
 
     # Why: TRL averages per micro-batch; entropy and clipping are exact here, whatever the cut.
     def _compute_loss(self, model: Any, inputs: Batch) -> torch.Tensor:
+        # TRL's token mean divides by a number that comes with the batch: all aggregations go through it.
+        self.loss_type: str = "dapo" if self.model.training else self.aggregation
         loss: torch.Tensor = super()._compute_loss(model, inputs)
         if self.model.training and self._scored is not None:
             log_probs, entropies = self._scored
@@ -171,12 +170,16 @@ class DSRLTrainer(GRPOTrainer):
         self._scored = None
         return loss
 
-    # Why: the facts of an update are complete when it is logged.
-    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """TRL's log, with exact token statistics and the update's facts."""
-        if self.model.training and self.facts.open:
-            self.facts.close(self._metrics["train"])
-        super().log(logs, start_time)
+    # Why: the facts of an update are complete with its last micro-batch, however seldom it is logged.
+    def training_step(self, *given: Any, **named: Any) -> torch.Tensor:
+        """TRL's step on one micro-batch; after the update's last one, exact figures replace TRL's means."""
+        loss: torch.Tensor = super().training_step(*given, **named)
+        if self.accelerator.sync_gradients:
+            self._close_facts()
+        return loss
+
+    def _close_facts(self) -> None:
+        self.facts.close(self._metrics["train"])
 
     def _begin_phase(self) -> None:
         done = self.state.global_step
@@ -207,9 +210,9 @@ class DSRLTrainer(GRPOTrainer):
                     return batch
             else:
                 batch = drawn
-                if not self.phase.redraw or self._any(space.contributing(batch, self.phase.samples)):
+                if not self.phase.redraw or self._contributing(batch) >= self._windows:
                     return batch
-        if batch is not None and self._any(space.contributing(batch, self.phase.samples)):
+        if batch is not None and self._contributing(batch) > 0:
             return batch
         raise RunStopped(
             f"update {self.state.global_step + 1}: no rollout batch of {self.args.max_draws} had a sample "
@@ -245,8 +248,11 @@ class DSRLTrainer(GRPOTrainer):
         punished = rewards + advantages.overlong_penalty(
             lengths, self.max_completion_length, self.args.overlong_buffer, self.args.overlong_penalty
         )
-        found = self.phase.estimator(punished, lengths, self.args.advantage_eps)
-        if self.args.sample_weight == "constant":
+        return self._weights(self.phase.estimator(punished, lengths, self.args.advantage_eps), self.phase)
+
+    def _weights(self, found: torch.Tensor, phase: Phase) -> torch.Tensor:
+        """Advantages (P, G) as the phase's updates weigh them, of the local rows, (B,)."""
+        if self.args.sample_weight == "constant" and phase.mean_over == "contributing":
             found = advantages.unit_weights(found)
         return self._local(found.flatten())
 
@@ -263,33 +269,32 @@ class DSRLTrainer(GRPOTrainer):
         """The rows that take part in the phase's update, in its space, weighed."""
         phase = self.phase
         if phase.space == "prerl":
-            return self._weigh(space.erase_prompts(batch, self._start()), phase)
-        prompted = self._weigh(batch, phase)
+            return self._weigh(self._erased(batch), phase, self._erased(self._idle))
+        prompted = self._weigh(batch, phase, self._idle)
         if phase.space == "rl":
             return prompted
         centred = advantages.group_centred(self._rewards.view(-1, self.num_generations))
-        batch = {**batch, "advantages": self._local(centred.flatten())}
-        erased = self._weigh(space.erase_prompts(batch, self._start()), ERASED_PART)
+        batch = {**batch, "advantages": self._weights(centred, ERASED_PART)}
+        erased = self._weigh(self._erased(batch), ERASED_PART, self._erased(self._idle))
         return joint(prompted, erased, self.args.dsrl_joint_coef)
 
-    def _weigh(self, batch: Batch, phase: Phase) -> Share:
+    def _weigh(self, batch: Batch, phase: Phase, idle: Batch) -> Share:
         return share(
             batch,
             phase,
             self._sum,
-            self._idle,
+            idle,
             aggregation=self.aggregation,
             longest=self.max_completion_length,
             keep_all=self.beta != 0.0 or self._entropy_bonus_enabled or self.aux_loss_enabled,
         )
 
     def _micro_batches(self, rows: Share) -> list[Batch]:
-        args = self.args
-        windows = max(1, args.steps_per_generation // args.gradient_accumulation_steps)
         rows.batch.pop("reward", None)
-        cut = micro_batches(
-            rows, windows, args.steps_per_generation // windows, args.per_device_train_batch_size, self._sum
-        )
+        seed = self._seed("deal")
+        dealt = deal(rows, self._windows, seed, self.accelerator, self._sum)
+        count = self.args.steps_per_generation // self._windows
+        cut = micro_batches(rows, dealt, count, self.args.per_device_train_batch_size, self._sum)
         self._score_old(cut)
         return cut
 
@@ -343,27 +348,16 @@ class DSRLTrainer(GRPOTrainer):
         """
         shares = self.args.vllm_tensor_parallel_size if self.use_vllm else 1
         group = self.accelerator.process_index // shares
-        set_seed(self._derived_seed(f"rollout/{group}") % 2**32)
+        set_seed(self._seed(f"rollout/{group}") % 2**32)
 
-    def _derived_seed(self, what: str) -> int:
-        text = f"{self.args.seed}/{self.state.global_step}/{self.draw}/{what}"
-        return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
+    def _seed(self, what: str) -> int:
+        return draw_seed(self.args.seed, self.state.global_step, self.draw, what)
 
     def _other_prompts(self, local_rows: int) -> list[dict[str, Any]]:
-        """Prompts of a further draw: chosen by (seed, update, draw) alone, so a resumed run asks the same."""
-        seed = self._derived_seed("prompts")
-        wanted = local_rows * self.accelerator.num_processes // self.num_generations
-        chosen: dict[str, Any] = {}
-        for index in torch.randperm(
-            len(self.train_dataset), generator=torch.Generator().manual_seed(seed)
-        ).tolist():
-            row = self.train_dataset[index]
-            chosen.setdefault(str(row["prompt"]), row)
-            if len(chosen) == wanted:
-                break
-        rows = [row for row in chosen.values() for _ in range(self.num_generations)]
-        start = self.accelerator.process_index * local_rows
-        return rows[start : start + local_rows]
+        """This process's rows of a further draw."""
+        problems = local_rows * self.accelerator.num_processes // self.num_generations
+        rows = other_prompts(self.train_dataset, problems, self.num_generations, self._seed("prompts"))
+        return rows[self.accelerator.process_index * local_rows :][:local_rows]
 
     def _ended(self, batch: Batch) -> torch.Tensor:
         """(B,) bool: completions whose last token ends them; the others were cut off."""
@@ -371,9 +365,15 @@ class DSRLTrainer(GRPOTrainer):
         ends = torch.tensor(self.eos_token_ids, device=last.device)
         return torch.isin(batch["completion_ids"].gather(1, last[:, None]).squeeze(1), ends)
 
-    def _start(self) -> int:
+    def _erased(self, batch: Batch) -> Batch:
         assert self.start_id is not None
-        return self.start_id
+        return space.erase_prompts(batch, self.start_id)
+
+    @property
+    def _windows(self) -> int:
+        """Updates that one pass over a rollout batch makes."""
+        per_update: int = self.args.gradient_accumulation_steps
+        return int(self.args.steps_per_generation) // per_update
 
     def _local(self, of_all: torch.Tensor) -> torch.Tensor:
         """This process's share of a tensor over the rows of all processes."""
@@ -383,8 +383,8 @@ class DSRLTrainer(GRPOTrainer):
     def _count(self, batch: Batch) -> int:
         return int(self._sum(torch.tensor(len(batch["completion_ids"]), device=self.accelerator.device)))
 
-    def _any(self, rows: torch.Tensor) -> bool:
-        return bool(self._sum(rows.sum()) > 0)
+    def _contributing(self, batch: Batch) -> int:
+        return int(self._sum(space.contributing(batch, self.phase.samples).sum()))
 
     def _sum(self, here: torch.Tensor) -> torch.Tensor:
         """The sum over processes."""

@@ -7,8 +7,9 @@ whatever the micro-batches and the number of processes. Pure functions on batche
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -25,15 +26,12 @@ class Share:
 
     batch: rows that take part, at least one (an idle one where this process has none); advantages
     carry all weights. mass: (rows,) what each adds to the loss's denominator. total: () the whole
-    denominator over all processes, rows included that count in the mean and are not here. samples,
-    tokens: those that contribute, over all processes.
+    denominator over all processes, rows included that count in the mean and are not here.
     """
 
     batch: Batch
     mass: torch.Tensor
     total: torch.Tensor
-    samples: int
-    tokens: int
 
 
 def share(
@@ -60,16 +58,15 @@ def share(
     mass = {"dapo": tokens, "grpo": ones, "dr_grpo": ones * longest}[aggregation]
     weight = (1 / tokens.clamp(min=1) if aggregation == "grpo" else ones) * phase.coef
     counted = mass.sum() if phase.mean_over == "all" else mass[kept].sum()
-    sums = reduce(torch.stack([counted, kept.sum().to(counted), tokens[kept].sum()]))
+    total = reduce(counted)
     if (keep_all or phase.all_rows) and phase.samples == "all":
         kept = mask.any(1)
     rows = kept.nonzero().squeeze(1)
-    total, samples, moved = sums[0], int(sums[1]), int(sums[2])
     if len(rows) == 0:
-        return Share(idle, mass.new_zeros(1), total, samples, moved)
+        return Share(idle, mass.new_zeros(1), total)
     values = batch["advantages"]
     weighed = {**batch, "advantages": values * (weight[:, None] if values.dim() == 2 else weight)}
-    return Share(take_rows(weighed, rows), mass[rows], total, samples, moved)
+    return Share(take_rows(weighed, rows), mass[rows], total)
 
 
 def joint(prompted: Share, erased: Share, coef: float) -> Share:
@@ -80,24 +77,41 @@ def joint(prompted: Share, erased: Share, coef: float) -> Share:
         join(prompted.batch, scaled),
         torch.cat([prompted.mass, torch.zeros_like(erased.mass)]),
         prompted.total,
-        prompted.samples + erased.samples,
-        prompted.tokens + erased.tokens,
     )
 
 
-def micro_batches(rows: Share, windows: int, count: int, most_rows: int, reduce: Reduce) -> list[Batch]:
-    """windows * count micro-batches, update by update.
+def deal(rows: Share, windows: int, seed: int, processes: Any, reduce: Reduce) -> list[list[int]]:
+    """Indices of this process's rows for each of the updates that a rollout batch makes.
 
-    Rows are dealt to the updates at random (torch's global generator) where there are several. Each
-    micro-batch carries `num_items_in_batch`: () its update's denominator times `windows`, which is
-    how TRL expects it for a whole rollout batch.
+    At random by `seed` over the rows of all processes: updates get equal numbers of them (or one
+    less), and the same rows whichever process holds them. Rows without a trained token are left out.
+    processes: has process_index and num_processes.
     """
-    batch, mass = rows.batch, rows.mass
+    real = loss_mask(rows.batch).any(1).nonzero().squeeze(1)
+    if windows == 1:
+        return [real.tolist()]
+    counts = torch.zeros(processes.num_processes, dtype=torch.long, device=real.device)
+    counts[processes.process_index] = len(real)
+    counts = reduce(counts)
+    order = torch.randperm(int(counts.sum()), generator=torch.Generator().manual_seed(seed))
+    first = int(counts[: processes.process_index].sum())
+    window = order[first : first + len(real)].to(real.device) % windows
+    return [real[window == place].tolist() for place in range(windows)]
+
+
+def micro_batches(
+    rows: Share, dealt: Sequence[Sequence[int]], count: int, most_rows: int, reduce: Reduce
+) -> list[Batch]:
+    """`count` micro-batches for each update, update by update.
+
+    dealt: rows of each update, see `deal`. Each micro-batch carries `num_items_in_batch`: () its
+    update's denominator times the number of updates, which is how TRL expects it for a whole
+    rollout batch.
+    """
+    batch, mass, windows = rows.batch, rows.mass, len(dealt)
     prompts = batch["prompt_mask"].sum(1).tolist()
     completions = batch["completion_mask"].sum(1).tolist()
-    order = torch.randperm(len(mass)).tolist() if windows > 1 else list(range(len(mass)))
-    dealt = [order[window::windows] for window in range(windows)]
-    here = reduce(torch.stack([mass[chosen].sum() for chosen in dealt]))
+    here = reduce(torch.stack([mass[list(chosen)].sum() for chosen in dealt]))
     absent = (rows.total - here.sum()) / windows
     cut: list[Batch] = []
     for chosen, denominator in zip(dealt, here + absent, strict=True):
