@@ -63,9 +63,13 @@ def computes_in_bfloat16(settings: TrainSettings, machine: Machine) -> bool:
 
 
 def trainer_config(
-    settings: TrainSettings, out: Path, machine: Machine, engine: str, longest_prompt: int
+    settings: TrainSettings, out: Path, machine: Machine, engine: str, longest_prompt: int, context: int
 ) -> DSRLConfig:
-    """The whole DSRLConfig of a run. engine: resolved, "transformers" or "vllm"; longest_prompt: tokens."""
+    """The whole DSRLConfig of a run.
+
+    engine: resolved, "transformers" or "vllm". longest_prompt: tokens, of training. context: tokens that
+    the engine must take, prompt and completion of training or evaluation together.
+    """
     from prerl_train.config import DSRLConfig
 
     return DSRLConfig(
@@ -87,7 +91,7 @@ def trainer_config(
         **_optimizer(settings),
         **_loss(settings),
         **_method(settings),
-        **_engine(settings, engine, longest_prompt),
+        **_engine(settings, engine, context),
     )
 
 
@@ -157,7 +161,7 @@ def _method(settings: TrainSettings) -> dict[str, Any]:
     }
 
 
-def _engine(settings: TrainSettings, engine: str, longest_prompt: int) -> dict[str, Any]:
+def _engine(settings: TrainSettings, engine: str, context: int) -> dict[str, Any]:
     if engine != "vllm":
         return {"use_vllm": False}
     return {
@@ -166,7 +170,7 @@ def _engine(settings: TrainSettings, engine: str, longest_prompt: int) -> dict[s
         "vllm_server_base_url": settings.vllm_server,
         "vllm_gpu_memory_utilization": settings.vllm_memory,
         "vllm_tensor_parallel_size": settings.vllm_tp,
-        "vllm_max_model_length": longest_prompt + settings.max_tokens,
+        "vllm_max_model_length": context,
         "vllm_importance_sampling_correction": settings.vllm_correction,
     }
 

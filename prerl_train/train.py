@@ -21,6 +21,7 @@ from prerl_eval.grading import GradingPool
 from prerl_train.arguments import computes_in_bfloat16, forward_rows, lora_config, trainer_config
 from prerl_train.checkpoints import AtomicCheckpoints, clear_partial
 from prerl_train.data import as_dataset
+from prerl_train.evaluation import LiveEvaluation
 from prerl_train.folder import check_folder, run_record
 from prerl_train.settings import TrainSettings
 from prerl_train.train_plan import TrainPlan, plan_training
@@ -46,7 +47,7 @@ def train(settings: TrainSettings) -> Path:
     plan = plan_training(settings)
     path = plan.folder.path
     _say(plan, f"{path}: {settings.steps:,} updates, {settings.steps - plan.done:,} to go")
-    if plan.done >= settings.steps:
+    if plan.is_finished:
         return path
     for note in (plan.data.report(), *plan.notes):
         _say(plan, f"note: {note}")
@@ -58,10 +59,10 @@ def train(settings: TrainSettings) -> Path:
         pool = stack.enter_context(GradingPool(settings.workers))
         with _explaining_full_memory(plan):
             model = load_model(plan)
+            trainer = build_trainer(plan, model, pool, stack)
             if plan.machine.is_main:
                 store.write_record(path, run_record(plan, describe(plan, model)))
                 store.drop_rows_after(path, plan.done)
-            trainer = build_trainer(plan, model, pool)
             trainer.train(resume_from_checkpoint=str(plan.resume) if plan.resume else None)
     return path
 
@@ -106,15 +107,19 @@ def describe(plan: TrainPlan, model: Any) -> dict[str, Any]:
     }
 
 
-def build_trainer(plan: TrainPlan, model: Any, pool: GradingPool) -> Any:
-    """The trainer of a run with its data, reward, rollouts and callbacks."""
-    from transformers import AutoTokenizer, PrinterCallback
+def build_trainer(plan: TrainPlan, model: Any, pool: GradingPool, stack: ExitStack) -> Any:
+    """The trainer of a run with its data, reward, rollouts and callbacks.
+
+    stack: stores what waits to be stored, whatever ends the run.
+    """
+    from transformers import AutoTokenizer
 
     from prerl_train.rewards import RolloutRecorder, VerifiableReward
 
     settings, sampling = plan.settings, plan.sampling
     tokenizer = AutoTokenizer.from_pretrained(plan.checkpoint.tokenizer_path)
     recorder = RolloutRecorder(plan.folder.path, plan.folder.run_id)
+    stack.callback(recorder.flush)
     reward = VerifiableReward(
         plan.data.problems,
         plan.data.prompts,
@@ -126,16 +131,40 @@ def build_trainer(plan: TrainPlan, model: Any, pool: GradingPool) -> Any:
     trainer = _trainer_class(settings.algorithm)(
         model,
         reward,
-        trainer_config(settings, plan.folder.path, plan.machine, plan.engine, plan.longest_prompt),
+        trainer_config(
+            settings, plan.folder.path, plan.machine, plan.engine, plan.longest_prompt, plan.context
+        ),
         train_dataset=as_dataset(plan.data.prompts, plan.order),
         processing_class=tokenizer,
         peft_config=lora_config(settings),
         rollout_func=_rollouts(plan, tokenizer),
     )
+    if plan.engine == "vllm":
+        # By itself it stops at the ids of generation_config.json and tokenizer, not at config.json's.
+        trainer.vllm_generation.generation_kwargs["stop_token_ids"] = list(sampling.stop_token_ids)
     trainer.before_checkpoint.append(recorder.flush)
-    # It prints every update's logs; they are in metrics.jsonl.
-    trainer.remove_callback(PrinterCallback)
+    _watch(plan, trainer, pool, stack)
     return trainer
+
+
+def _watch(plan: TrainPlan, trainer: Any, pool: GradingPool, stack: ExitStack) -> None:
+    """Add what writes metrics, stops on broken weights, evaluates, and shows how far the run is."""
+    from prerl_train.watch import EvaluateEvery, Guards, MetricsWriter, ProgressDisplay
+
+    run = plan.folder.path
+
+    def facts() -> dict[str, Any]:
+        return dict(trainer.update_facts)
+
+    display = ProgressDisplay(trainer, facts, run.name)
+    stack.callback(display.close)
+    trainer.add_callback(MetricsWriter(run, facts))
+    trainer.add_callback(Guards(run, trainer, facts))
+    if plan.benchmarks:
+        evaluate = LiveEvaluation(plan, plan.benchmarks, trainer, pool)
+        every = plan.settings.eval_every or plan.settings.steps
+        trainer.add_callback(EvaluateEvery(run, every, evaluate, display))
+    trainer.add_callback(display)
 
 
 def _trainer_class(algorithm: str) -> Any:

@@ -12,16 +12,17 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from prerl_eval.cards import Card, resolve_benchmarks
 from prerl_eval.checkpoint import Checkpoint, open_checkpoint
 from prerl_eval.engines.base import Sampling
 from prerl_eval.errors import UserError
 from prerl_eval.prompts import PromptBuilder
+from prerl_train import journal
 from prerl_train.arguments import Machine
 from prerl_train.catalogue import ALGORITHMS, ERASED
 from prerl_train.checkpoints import latest_checkpoint
 from prerl_train.checks import check_processes, check_settings
 from prerl_train.data import TrainingSet, epoch_order, training_set
+from prerl_train.evaluation import Benchmarks, load_benchmarks, longest_request
 from prerl_train.folder import Folder, check_folder, plan_folder
 from prerl_train.settings import TrainSettings
 
@@ -41,7 +42,8 @@ class TrainPlan:
     sampling: Sampling
     data: TrainingSet
     order: Sequence[int]
-    benchmarks: Sequence[Card]
+    benchmarks: Benchmarks | None
+    context: int
     folder: Folder
     notes: Sequence[str]
     resume: Path | None
@@ -54,7 +56,15 @@ class TrainPlan:
     @property
     def longest_prompt(self) -> int:
         """Tokens of the longest prompt."""
-        return max(len(prompt.token_ids or ()) for prompt in self.data.prompts)
+        return _longest(self.data)
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether all updates are done, and the policy they end with is evaluated."""
+        if self.done < self.settings.steps:
+            return False
+        evaluated = journal.read(self.folder.path / "evals.jsonl")
+        return self.benchmarks is None or any(entry["step"] == self.done for entry in evaluated)
 
 
 def plan_training(settings: TrainSettings) -> TrainPlan:
@@ -64,7 +74,7 @@ def plan_training(settings: TrainSettings) -> TrainPlan:
     or the run folder.
     """
     check_settings(settings)
-    benchmarks = resolve_benchmarks(settings.eval_bench) if settings.eval_bench else []
+    benchmarks = load_benchmarks(settings)
     machine = find_machine()
     check_processes(settings, machine.processes)
     engine = find_engine(settings, machine)
@@ -91,6 +101,10 @@ def plan_training(settings: TrainSettings) -> TrainPlan:
     order = epoch_order(len(data.problems), settings.prompts_per_step, batches, settings.seed)
     stop_ids = checkpoint.stop_ids()
     folder = plan_folder(settings, checkpoint, data, engine, builder.chat)
+    context = _longest(data) + settings.max_tokens
+    if benchmarks:
+        evaluation = benchmarks.plan(settings, checkpoint, engine, folder.path / "evals" / "step-0")
+        context = max(context, longest_request(evaluation))
     resume = latest_checkpoint(folder.path, machine.processes) if check_folder(folder) else None
     return TrainPlan(
         settings=settings,
@@ -101,10 +115,15 @@ def plan_training(settings: TrainSettings) -> TrainPlan:
         data=data,
         order=order,
         benchmarks=benchmarks,
+        context=context,
         folder=folder,
         notes=[*builder.notes, *stop_ids.disagreements],
         resume=resume,
     )
+
+
+def _longest(data: TrainingSet) -> int:
+    return max(len(prompt.token_ids or ()) for prompt in data.prompts)
 
 
 def find_machine() -> Machine:

@@ -200,7 +200,7 @@ def test_rows_of_a_forward_pass_follow_tokens_and_divide_the_update(settings):
 def test_trl_gets_what_the_settings_say(settings, tmp_path):
     given = {"minibatches": 2, "epochs_per_batch": 2, "steps": 8, "warmup_steps": 4, "warmup_lr": 0.25}
     chosen = settings(**given, micro_batch=2, lr_warmup_steps=3, grad_clip=0.0, dual_clip=0.0, save_every=4)
-    config = trainer_config(chosen, tmp_path / "run", Machine(), "transformers", 9)
+    config = trainer_config(chosen, tmp_path / "run", Machine(), "transformers", 9, 99)
     assert (config.per_device_train_batch_size, config.gradient_accumulation_steps) == (2, 2)
     assert (config.steps_per_generation, config.num_iterations, config.updates_per_batch) == (4, 2, 4)
     assert config.generation_batch_size == 8
@@ -209,7 +209,7 @@ def test_trl_gets_what_the_settings_say(settings, tmp_path):
     assert (config.dsrl_warmup_steps, config.dsrl_warmup_lr, config.save_steps) == (4, 0.25, 4)
     assert (config.use_cpu, config.bf16, config.shuffle_dataset) == (True, False, False)
     assert config.overlong_buffer == 0
-    shaped = trainer_config(settings("dapo", max_tokens=50), tmp_path, Machine(), "transformers", 9)
+    shaped = trainer_config(settings("dapo", max_tokens=50), tmp_path, Machine(), "transformers", 9, 99)
     assert (shaped.overlong_buffer, shaped.epsilon_high) == (10, 0.28)
-    grpo = trainer_config(settings("dr-grpo"), tmp_path, Machine(), "transformers", 9)
+    grpo = trainer_config(settings("dr-grpo"), tmp_path, Machine(), "transformers", 9, 99)
     assert (grpo.loss_type, grpo.dsrl_warmup_steps) == ("dr_grpo", 0)
