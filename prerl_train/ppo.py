@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 import torch
 
-from prerl_eval.errors import UserError
+from prerl_eval.errors import RunStopped, UserError
 from prerl_train import advantages
 from prerl_train.config import DSRLConfig
 from prerl_train.critic import Critic, clipped_value_loss, final_rewards
@@ -39,7 +39,8 @@ class PPOTrainer(DSRLTrainer):
     ppo_critic_warmup updates count as updates, for the learning rate's schedule too, and leave the
     policy and its optimizer as they are. update_facts has value_loss, critic_grad_norm (before
     clipping), and of the last rollout batch value_mean, return_mean and explained_variance (None
-    where all returns agree). Raises UserError where a process would hold a part of the weights.
+    where all returns agree). Raises UserError where a process would hold a part of the weights, and
+    RunStopped where the critic's gradient is not a number.
     """
 
     _tag_names: ClassVar = ["trl", "ppo"]
@@ -88,12 +89,11 @@ class PPOTrainer(DSRLTrainer):
     # Why: the critic's loss is a mean over tokens whatever the policy's is over.
     def _micro_batches(self, rows: Share) -> list[Batch]:
         cut = super()._micro_batches(rows)
-        windows = max(1, self.args.steps_per_generation // self.args.gradient_accumulation_steps)
-        per_update = len(cut) // windows
+        per_update = len(cut) // self._windows
         counts = torch.stack([_value_mask(part).sum() for part in cut])
-        totals = self._sum(counts.view(windows, per_update).sum(1))
+        totals = self._sum(counts.view(self._windows, per_update).sum(1))
         for place, part in enumerate(cut):
-            part["value_tokens"] = totals[place // per_update] * windows
+            part["value_tokens"] = totals[place // per_update] * self._windows
         return cut
 
     # Why: here a micro-batch is at hand, and it is known whether the policy's update follows.
@@ -201,12 +201,19 @@ class PPOTrainer(DSRLTrainer):
             self.accelerator.backward(loss / tokens)
         self._value_sums += torch.stack([loss.detach(), mask.sum()])
         if last:
-            norm = self.accelerator.clip_grad_norm_(
-                self._critic.parameters(), self.args.max_grad_norm or math.inf
+            self._step_critic()
+
+    def _step_critic(self) -> None:
+        limit = self.args.max_grad_norm or math.inf
+        norm = float(self.accelerator.clip_grad_norm_(self._critic.parameters(), limit))
+        if not math.isfinite(norm):
+            raise RunStopped(
+                f"the gradient norm of the critic is not a number at update {self.state.global_step + 1}; "
+                "the last checkpoint is good: lower --critic-lr"
             )
-            self.facts.extra["critic_grad_norm"] = float(norm)
-            self.critic_optimizer.step()
-            self.critic_optimizer.zero_grad()
+        self.facts.extra["critic_grad_norm"] = norm
+        self.critic_optimizer.step()
+        self.critic_optimizer.zero_grad()
 
 
 def _check(args: DSRLConfig | None) -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import AutoModel, AutoModelForCausalLM
 
-from prerl_eval.errors import UserError
+from prerl_eval.errors import RunStopped, UserError
 from prerl_train import DSRLTrainer
 from prerl_train.advantages import generalized_advantages, token_moments, whitened
 from prerl_train.critic import Critic, clipped_value_loss, final_rewards
@@ -317,6 +317,17 @@ def test_sampling_from_the_model_itself_works_in_groups_and_alone(tiny_model, tm
     assert trainer.update_facts["samples"] == ROWS
     assert trainer.update_facts["problems"] == ROWS // group
     assert trainer.update_facts["draws"] == 1
+
+
+def test_a_critic_that_breaks_stops_the_run_before_its_step(tiny_model, tmp_path):
+    def rewards(completion_ids, trainer_state, **_):
+        return [float("inf") if trainer_state.global_step == 1 else 1.0] * len(completion_ids)
+
+    trainer = make_trainer(tiny_model, tmp_path, rewards=rewards)
+    with pytest.raises(RunStopped, match=r"critic is not a number at update 2; .* lower --critic-lr"):
+        randomize_head(trainer).train()
+    assert all(value.isfinite().all() for value in weights(trainer).values())
+    assert trainer.state.global_step == 1
 
 
 # Checkpoints
