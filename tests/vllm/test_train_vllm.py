@@ -9,7 +9,10 @@ import sys
 
 import pytest
 
+from prerl_eval.store import read_samples
+from prerl_train import journal
 from tests.conftest import REPO
+from tests.vllm.training import EOS, HMM
 
 SAME = 1e-4
 """Mean |log p of trainer - of engine| in nats: 1e-6 measured where both hold the same weights in float32."""
@@ -25,7 +28,8 @@ def train(model, out, *names):
 @pytest.fixture(scope="module")
 def colocated(tiny_model, tmp_path_factory):
     out = tmp_path_factory.mktemp("colocated")
-    return train(tiny_model, out, "corrected", "uncorrected", "other-seed", "stale")
+    found = train(tiny_model, out, "corrected", "uncorrected", "other-seed", "stale", "command")
+    return {**found, "run": out / "run", "rows": read_samples(out / "run").to_pylist()}
 
 
 @pytest.fixture(scope="module")
@@ -52,8 +56,8 @@ def passes(run, *steps):
 def test_two_updates_of_each_phase_reach_the_engine(run):
     assert [update["phase"] for update in run["updates"]] == ["prerl", "prerl", "rl", "rl"]
     assert [found["engine"] for found in run["greedy"]] == [found["trainer"] for found in run["greedy"]]
-    one_by_one = [json.dumps(found["engine"]) for found in run["greedy"]]
-    assert len(set(one_by_one)) == len(one_by_one) == 4  # every update moved the weights
+    by_step = {found["step"]: json.dumps(found["engine"]) for found in run["greedy"]}
+    assert len(set(by_step.values())) == len(by_step) == 4  # every update moved the weights
 
 
 @pytest.mark.parametrize("name", ["corrected", "server"])
@@ -80,14 +84,52 @@ def test_without_correction_the_first_sync_is_still_checked(colocated):
     assert max(measured) < SAME
 
 
-def test_weights_that_never_arrive_show_at_the_second_update(colocated):
+def test_weights_that_never_arrive_show_at_the_second_update_and_are_warned_of_once(colocated):
     run = colocated["stale"]
-    assert [found["engine"] for found in run["greedy"]] == [run["greedy"][0]["engine"]] * 4
+    assert {json.dumps(found["engine"]) for found in run["greedy"]} == {
+        json.dumps(run["greedy"][0]["trainer"])
+    }
     assert gaps(run)[0] < SAME
     assert min(gaps(run)[1:]) > 0.1
+    (warning,) = run["warnings"]
+    assert f"differ by {gaps(run)[1]:.3f} nats per token at update 2" in warning
+    assert colocated["corrected"]["warnings"] == colocated["uncorrected"]["warnings"] == []
 
 
 def test_another_seed_draws_other_rollouts(colocated):
     first = [colocated[name]["rollouts"][0] for name in ("corrected", "uncorrected", "other-seed")]
     assert first[0] == first[1]
     assert first[0] != first[2]
+
+
+def test_the_command_trains_with_vllm_and_keeps_its_rollouts(colocated):
+    found, rows = colocated["command"], colocated["rows"]
+    assert [greedy["engine"] for greedy in found["greedy"]] == [
+        greedy["trainer"] for greedy in found["greedy"]
+    ]
+    assert {kind for kind, _ in passes(found, 2, 3)} == {"prompt"}
+    sampled = [ids for batch in found["rollouts"] for ids in batch]
+    assert sorted(row["token_ids"] for row in rows) == sorted(sampled)
+    assert {row["step"] for row in rows} == {1, 2, 3, 4}
+    assert {row["status"] for row in rows} >= {"correct", "wrong"}
+
+
+def test_a_rollout_of_vllm_ends_at_every_stop_id_of_the_model(colocated):
+    """config.json names HMM as a stop id, generation_config.json and tokenizer do not."""
+    rows = colocated["rows"]
+    ends = [[place for place, number in enumerate(row["token_ids"]) if number in (EOS, HMM)] for row in rows]
+    assert any(row["token_ids"][-1] == HMM for row in rows)
+    for row, places in zip(rows, ends, strict=True):
+        assert places in ([], [row["tokens"] - 1])
+        assert row["finish_reason"] == ("stop" if places else "length")
+
+
+def test_the_command_evaluates_with_the_trainings_vllm(colocated):
+    evals = journal.read(colocated["run"] / "evals.jsonl")
+    assert [entry["step"] for entry in evals] == [0, 2, 4]
+    for entry in evals:
+        folder = colocated["run"] / "evals" / f"step-{entry['step']}"
+        rows = read_samples(folder).to_pylist()
+        assert len(rows) == 12
+        right = sum(row["status"] == "correct" for row in rows)
+        assert entry["evals"]["countdown"]["avg"] == pytest.approx(right / 12)

@@ -14,11 +14,13 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, redirect_stderr
+from io import StringIO
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
+from tests.conftest import REPO
 from tests.servers import vllm_server
 
 RUNS: dict[str, dict[str, Any]] = {
@@ -28,12 +30,39 @@ RUNS: dict[str, dict[str, Any]] = {
     "stale": {},
     "server": {"vllm_mode": "server"},
 }
-"""Names of runs, and what is special in each one's DSRLConfig; "stale" never gets its weights synced."""
+"""Names of runs, and what is special in each one's DSRLConfig; "stale" never gets its weights synced.
+
+A further one, "command", is what `prerl-train dsrl --engine vllm` does with the shipped base model.
+"""
+
+SETTINGS: dict[str, Any] = {
+    "use_cpu": True,
+    "bf16": False,
+    "report_to": "none",
+    "save_strategy": "no",
+    "disable_tqdm": True,
+    "gradient_checkpointing": False,
+    "shuffle_dataset": False,
+    "use_vllm": True,
+    "vllm_mode": "colocate",
+    "per_device_train_batch_size": 16,
+    "num_generations": 4,
+    "max_completion_length": 24,
+    "max_steps": 4,
+    "logging_steps": 1,
+    "dsrl_warmup_steps": 2,
+    "learning_rate": 1e-2,
+    "lr_scheduler_type": "constant",
+    "vllm_importance_sampling_correction": True,
+}
 
 LONG = 30
 """Tokens of a greedy completion."""
 
 PROMPTS = [f"<s> make {number} from 1 2 3" for number in range(16)]
+
+EOS, HMM = 2, 131
+"""End of text of both models, and a word of the base model that "command" makes another end."""
 
 ENVIRONMENT = {
     "VLLM_CPU_KVCACHE_SPACE": "1",  # GiB
@@ -93,19 +122,23 @@ def pushed_by_files(model: Path, folder: Path) -> Iterator[str]:
 class Witness:
     """What happens between a trainer and its engine: greedy completions after each sync, forward passes."""
 
-    def __init__(self, trainer: Any):
+    def __init__(self, trainer: Any, prompts: list[str]):
         self.trainer = trainer
         self.rollouts: list[list[list[int]]] = []
-        self.greedy: list[dict[str, list[list[int]]]] = []
+        self.greedy: list[dict[str, Any]] = []
         self.passes: list[tuple[int, str, int]] = []
-        self._prompts = trainer.processing_class(PROMPTS)["input_ids"]
+        self._prompts = trainer.processing_class(prompts, add_special_tokens=False)["input_ids"]
         self._generate = trainer.vllm_generation.generate
         trainer.vllm_generation.generate = self.generate
         trainer.model.register_forward_pre_hook(self._note, with_kwargs=True)
 
+    def report(self) -> dict[str, Any]:
+        return {"greedy": self.greedy, "passes": self.passes, "rollouts": self.rollouts}
+
     def generate(self, **named: Any) -> Any:
         """TRL's, which it calls when it has synced the weights of the update before."""
-        self.greedy.append({"engine": self._by_engine(), "trainer": self._by_trainer()})
+        step = self.trainer.state.global_step
+        self.greedy.append({"step": step, "engine": self._by_engine(), "trainer": self._by_trainer()})
         found = self._generate(**named)
         self.rollouts.append([list(ids) for ids in found[1]])
         return found
@@ -119,60 +152,37 @@ class Witness:
     def _by_trainer(self) -> list[list[int]]:
         import torch
 
-        ids = torch.tensor(self._prompts[:4])
-        self.trainer.model.eval()
-        found = self.trainer.model.generate(
-            input_ids=ids,
-            attention_mask=torch.ones_like(ids),
-            do_sample=False,
-            min_new_tokens=LONG,
-            max_new_tokens=LONG,
-        )
-        self.trainer.model.train()
-        return [row[ids.shape[1] :] for row in found.tolist()]
+        model = self.trainer.model.eval()
+        greedy = {"do_sample": False, "min_new_tokens": LONG, "max_new_tokens": LONG}
+        found = []
+        for prompt in self._prompts[:4]:
+            ids = torch.tensor([prompt])
+            whole = model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), **greedy)
+            found.append(whole[0, len(prompt) :].tolist())
+        model.train()
+        return found
 
     def _note(self, model: Any, args: Any, named: dict[str, Any]) -> None:
         """One pass: (updates done, "prompt" or "start" before the completions, rows)."""
         if not model.training:
             return
-        width = len(self._prompts[0])
-        heads = [
-            ids[mask.bool()][:width].tolist()
+        rows = [
+            ids[mask.bool()].tolist()
             for ids, mask in zip(named["input_ids"], named["attention_mask"], strict=True)
         ]
-        kind = "prompt" if all(head in self._prompts for head in heads) else "start"
-        self.passes.append((self.trainer.state.global_step, kind, len(heads)))
+        prompted = [any(row[: len(prompt)] == prompt for prompt in self._prompts) for row in rows]
+        kind = {len(rows): "prompt", 0: "start"}.get(sum(prompted), "both")
+        self.passes.append((self.trainer.state.global_step, kind, len(rows)))
 
 
 def run(name: str, model: Path, out: Path) -> dict[str, Any]:
     """Train (2 updates of warm-up and 2 of RL if RUNS says nothing else) and tell what happened."""
     from datasets import Dataset
 
-    from prerl_train.config import DSRLConfig
-    from prerl_train.trainer import DSRLTrainer
+    from prerl_train import DSRLConfig, DSRLTrainer
+    from prerl_train.watch import Guards
 
-    settings: dict[str, Any] = {
-        "output_dir": str(out / name),
-        "use_cpu": True,
-        "bf16": False,
-        "report_to": "none",
-        "save_strategy": "no",
-        "disable_tqdm": True,
-        "gradient_checkpointing": False,
-        "shuffle_dataset": False,
-        "use_vllm": True,
-        "vllm_mode": "colocate",
-        "per_device_train_batch_size": 16,
-        "num_generations": 4,
-        "max_completion_length": 24,
-        "max_steps": 4,
-        "logging_steps": 1,
-        "dsrl_warmup_steps": 2,
-        "learning_rate": 1e-2,
-        "lr_scheduler_type": "constant",
-        "vllm_importance_sampling_correction": True,
-        **RUNS[name],
-    }
+    settings = {**SETTINGS, **RUNS[name], "output_dir": str(out / name)}
     facts: list[dict[str, Any]] = []
 
     def reward(completions: list[str], **columns: Any) -> list[float]:
@@ -183,7 +193,7 @@ def run(name: str, model: Path, out: Path) -> dict[str, Any]:
             super().log(logs, start_time)
             if "loss" in logs:
                 ratio = logs.get("sampling/importance_sampling_ratio/mean")
-                facts.append({**self.update_facts, "step_time": logs.get("step_time"), "ratio": ratio})
+                facts.append({**self.update_facts, "ratio": ratio})
 
     with ExitStack() as stack:
         if settings["vllm_mode"] == "server":
@@ -193,22 +203,62 @@ def run(name: str, model: Path, out: Path) -> dict[str, Any]:
         trainer = Trainer(
             str(model), reward, DSRLConfig(**settings), train_dataset=Dataset.from_dict({"prompt": PROMPTS})
         )
-        witness = Witness(trainer)
+        witness = Witness(trainer, PROMPTS)
         if name == "stale":
             trainer.vllm_generation.sync_weights = lambda: None
-        trainer.train()
-    return {
-        "updates": facts,
-        "greedy": witness.greedy,
-        "passes": witness.passes,
-        "rollouts": witness.rollouts,
-    }
+        trainer.add_callback(Guards(out / name, trainer, lambda: trainer.update_facts))
+        with redirect_stderr(StringIO()) as said:
+            trainer.train()
+    warnings = [line for line in said.getvalue().splitlines() if line.startswith("warning: ")]
+    return {"updates": facts, "warnings": warnings, **witness.report()}
+
+
+def command(out: Path) -> dict[str, Any]:
+    """`prerl-train dsrl --engine vllm`, on a model whose config.json ends completions at HMM, too."""
+    from prerl_train import train
+    from prerl_train.settings import TrainSettings
+
+    model = shutil.copytree(REPO / "results" / "base-nano", out / "model")
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps({**config, "eos_token_id": [EOS, HMM]}))
+    witnesses = []
+
+    def build(plan: Any, *parts: Any) -> Any:
+        trainer = real(plan, *parts)
+        witnesses.append(Witness(trainer, [prompt.text for prompt in plan.data.prompts]))
+        return trainer
+
+    real = train.build_trainer
+    with colocated(), mock.patch.object(train, "build_trainer", build):
+        train.train(
+            TrainSettings(
+                algorithm="dsrl",
+                model=str(model),
+                data="countdown",
+                out=out / "run",
+                limit=40,
+                steps=4,
+                warmup_steps=2,
+                prompts_per_step=6,
+                samples_per_prompt=4,
+                max_tokens=96,
+                lr=1e-3,
+                engine="vllm",
+                save_every=2,
+                eval_bench=("countdown",),
+                eval_every=2,
+                eval_n=2,
+                eval_limit=6,
+                workers=1,
+            )
+        )
+    return witnesses[0].report()
 
 
 def main(model: str, out: str, *names: str) -> None:
     """Do the runs one after the other in this process."""
     for name in names:
-        found = run(name, Path(model), Path(out))
+        found = command(Path(out)) if name == "command" else run(name, Path(model), Path(out))
         Path(out, f"{name}.json").write_text(json.dumps(found))
 
 
