@@ -5,6 +5,8 @@ Covers the figures that metrics.jsonl and TRL's loggers get; does not write any 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -136,3 +138,24 @@ class UpdateFacts:
             "truncated": 1 - ended.float().mean().item(),
         }
         self._rewards, self._lengths, self._ended = [], [], []
+
+
+@contextmanager
+def gathering_uneven(accelerator: Any) -> Iterator[None]:
+    """Let `gather` take (B,) figures of micro-batches with other B on other processes, NaN in the gaps.
+
+    TRL gathers one figure per row, for metrics that pass over NaN, and expects as many rows everywhere;
+    processes cut their micro-batches by length.
+    """
+    plain = accelerator.gather
+
+    def padded(figures: torch.Tensor) -> Any:
+        if figures.dim() == 1 and figures.is_floating_point():
+            figures = accelerator.pad_across_processes(figures, dim=0, pad_index=torch.nan)
+        return plain(figures)
+
+    accelerator.gather = padded
+    try:
+        yield
+    finally:
+        del accelerator.gather

@@ -22,7 +22,7 @@ from prerl_train import advantages, space
 from prerl_train.algorithms import Phase, centred, phase_rule
 from prerl_train.config import DSRLConfig
 from prerl_train.draws import draw_seed, other_prompts
-from prerl_train.facts import UpdateFacts
+from prerl_train.facts import UpdateFacts, gathering_uneven
 from prerl_train.packing import cut_batch, idle_batch
 from prerl_train.reference import SwitchReference
 from prerl_train.schedule import scale_first
@@ -163,7 +163,8 @@ class DSRLTrainer(GRPOTrainer):
     def _compute_loss(self, model: Any, inputs: Batch) -> torch.Tensor:
         # TRL's token mean divides by a number that comes with the batch: all aggregations go through it.
         self.loss_type: str = "dapo" if self.model.training else self.aggregation
-        loss: torch.Tensor = super()._compute_loss(model, inputs)
+        with gathering_uneven(self.accelerator):
+            loss: torch.Tensor = super()._compute_loss(model, inputs)
         if self.model.training and self._scored is not None:
             log_probs, entropies = self._scored
             self.facts.add_tokens(inputs, log_probs, entropies, self.epsilon_low, self.epsilon_high)
