@@ -50,6 +50,7 @@ test-vllm: .venv-vllm/.installed  ## the tests that need vLLM, on its CPU build
 speed: install-test .venv-vllm/.installed  ## each speed claim against its peer, side by side in one run
 	$(BIN)/python -m tests.speed
 	.venv-vllm/bin/python -m tests.speed.engine vllm
+	$(BIN)/python -m tests.speed.training
 
 faults: install-test  ## fifty kills at random moments, and what they cost
 	$(BIN)/python -m tests.faults
