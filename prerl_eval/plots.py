@@ -161,7 +161,7 @@ def plot_passk(labelled: LabelledCurves, out: Path) -> None:
             handlelength=3,
             columnspacing=1.5,
         )
-        _save(figure, out)
+        save_picture(figure, out)
 
 
 def _panel(axes: Axes, name: str, curves: Sequence[tuple[int, Curve]], band: bool) -> None:
@@ -254,7 +254,11 @@ def _legend_entries(labels: Sequence[str], width: float) -> tuple[list[Any], int
     return [handle for column in range(columns) for handle in handles[column::columns]], columns
 
 
-def _save(figure: Figure, out: Path) -> None:
+def save_picture(figure: Figure, out: Path) -> None:
+    """Write a figure by the suffix of `out`, same numbers to same bytes.
+
+    Raises UserError where the file cannot be written.
+    """
     suffix = out.suffix.lower()
     # No dates and no version in the file: the same numbers give the same bytes.
     undated = {

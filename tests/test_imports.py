@@ -37,6 +37,10 @@ LIGHT = (
     "prerl_eval.plan",
     "prerl_eval.run",
     "prerl_eval.engines",
+    "prerl_train.checkpoints",
+    "prerl_train.course",
+    "prerl_train.journal",
+    "prerl_train.plot",
 )
 
 
