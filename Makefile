@@ -32,10 +32,18 @@ $(VENV)/.installed-test: $(VENV)/.installed
 	$(PIP) install -c constraints.txt -e '.[test]'
 	touch $@
 
-demo: install  ## sample the shipped base model on two benchmarks, score it, draw Pass@k
-	$(BIN)/prerl-eval run --ckpt results/base-nano --bench countdown --bench countdown-ood --n 64 --out runs/demo/base
-	$(BIN)/prerl-eval summary runs/demo/base
-	$(BIN)/prerl-eval passk runs/demo/base --out runs/demo/passk.png --csv runs/demo/passk.csv
+DEMO := runs/demo
+EVALUATE = $(BIN)/prerl-eval run --bench countdown --bench countdown-ood --n 64
+
+demo: install  ## train the shipped base by GRPO and DSRL, evaluate the three, draw Pass@k and training
+	$(EVALUATE) --ckpt results/base-nano --out $(DEMO)/base
+	$(BIN)/prerl-train grpo --recipe nano --out $(DEMO)/train/grpo
+	$(BIN)/prerl-train dsrl --recipe nano --out $(DEMO)/train/dsrl
+	$(EVALUATE) --ckpt $(DEMO)/train/grpo/checkpoint-40 --out $(DEMO)/grpo
+	$(EVALUATE) --ckpt $(DEMO)/train/dsrl/checkpoint-40 --out $(DEMO)/dsrl
+	$(BIN)/prerl-eval summary $(DEMO)/base $(DEMO)/grpo $(DEMO)/dsrl
+	$(BIN)/prerl-eval passk $(DEMO)/base $(DEMO)/grpo $(DEMO)/dsrl --out $(DEMO)/passk.png --csv $(DEMO)/passk.csv
+	$(BIN)/prerl-train plot $(DEMO)/train/grpo $(DEMO)/train/dsrl --out $(DEMO)/training.png
 
 test: install-test lint types  ## lint, types and all tests that need no vLLM
 	$(BIN)/python -m pytest -m "not vllm"
