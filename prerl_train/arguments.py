@@ -80,8 +80,12 @@ def trainer_config(
         bf16=computes_in_bfloat16(settings, machine),
         gradient_checkpointing=settings.gradient_checkpointing,
         dataloader_pin_memory=machine.has_gpu,
+        # Every forward pass uses every weight; a search for unused ones costs a walk over the graph.
+        ddp_find_unused_parameters=False,
         shuffle_dataset=False,
         disable_tqdm=True,
+        log_level="error",
+        log_level_replica="error",
         logging_steps=1,
         report_to=settings.report_to,
         save_strategy="steps",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from importlib.util import find_spec
-from typing import get_args, get_origin
+from typing import Literal, get_args, get_origin
 
 from prerl_eval.errors import UserError
 from prerl_train.catalogue import ALGORITHMS
@@ -55,7 +55,7 @@ def check_processes(settings: TrainSettings, processes: int) -> None:
 def _check_ranges(settings: TrainSettings) -> None:
     for name, spec in OPTIONS.items():
         value, kind = getattr(settings, name), value_type(name)
-        if get_origin(kind) is not None and not isinstance(value, tuple):
+        if get_origin(kind) is Literal:
             if value not in get_args(kind):
                 raise UserError(f"{flag(name)} {value} is unknown; give one of: {', '.join(get_args(kind))}")
         elif value is not None and kind in (int, float):

@@ -12,6 +12,7 @@ heavy at the top: `--help` must not wait for torch.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from inspect import Parameter, Signature
 from pathlib import Path
@@ -41,7 +42,9 @@ def _training_command(name: str) -> Callable[..., None]:
         settings = resolve(name, {key: _listed(value) for key, value in given.items()})
         from prerl_train.train import train
 
-        typer.echo(train(settings))
+        run = train(settings)
+        if os.environ.get("RANK", "0") == "0":
+            typer.echo(run)
 
     options = [_parameter(name, option) for option in OPTIONS]
     command.__signature__ = Signature(options)  # type: ignore[attr-defined]

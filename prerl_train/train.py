@@ -57,7 +57,7 @@ def train(settings: TrainSettings) -> Path:
             check_folder(plan.folder)
             clear_partial(path)
         pool = stack.enter_context(GradingPool(settings.workers))
-        with _explaining_full_memory(plan):
+        with explaining_full_memory(plan):
             model = load_model(plan)
             trainer = build_trainer(plan, model, pool, stack)
             if plan.machine.is_main:
@@ -194,7 +194,7 @@ def rollouts_of_vllm(prompts: Sequence[str], trainer: Any) -> dict[str, Any]:
 
 
 @contextmanager
-def _explaining_full_memory(plan: TrainPlan) -> Iterator[None]:
+def explaining_full_memory(plan: TrainPlan) -> Iterator[None]:
     """Turn a full GPU into a line that says what to lower."""
     import torch
 
