@@ -109,9 +109,9 @@ class Card:
         return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "file"}
 
     @property
-    def trains_only(self) -> bool:
-        """A training set: the split that it evaluates is the one that training reads."""
-        return self.split == self.train_split
+    def measures(self) -> bool:
+        """Whether results on it are results: not of a split that training or a choice of settings reads."""
+        return self.split not in (self.train_split, "validation")
 
 
 def load_card(name_or_path: str | Path) -> Card:
@@ -154,7 +154,7 @@ def _select(name: str) -> list[Card]:
     if _is_path(name) or (_folder() / f"{name}.toml").is_file():
         return [load_card(name)]
     if name == "all":
-        return [card for card in shipped_cards() if not card.trains_only]
+        return [card for card in shipped_cards() if card.measures]
     group = [card for card in shipped_cards() if name in card.groups]
     if not group:
         raise _unknown(name)
