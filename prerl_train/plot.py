@@ -192,8 +192,10 @@ def _set_height(axes: Axes, shown: Numbers, floor: float | None) -> None:
         axes.text(1, 1, words, transform=axes.transAxes, ha="right", va="top", fontsize=7, color=GREY)
         high = usual
     bottom = low if floor is None else min(floor, low)
-    room = 0.06 * (high - bottom) or 0.05 * max(abs(high), 1)
-    axes.set_ylim(bottom - (room if floor is None else 0), high + room)
+    if floor is not None and high == bottom:
+        high = bottom + 1
+    room = high - bottom or max(abs(high), 1)
+    axes.set_ylim(bottom - (0.06 if floor is None else 0.02) * room, high + 0.06 * room)
     if high >= 1000:
         axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
 
