@@ -35,7 +35,7 @@ def list_cards() -> list[dict[str, Any]]:
             "problems": list(card.rows),
             "n": card.n,
             "max_tokens": card.max_tokens,
-            "groups": [*card.groups, *([] if card.trains_only else ["all"])],
+            "groups": [*card.groups, *(["all"] if card.measures else [])],
             "grader": card.grader,
             "licence": card.licence,
             "citation": card.citation,
