@@ -200,7 +200,7 @@ def test_an_idle_micro_batch_adds_no_gradient_and_no_token(tiny_model):
 
     facts = UpdateFacts(Alone())
     facts.add_tokens(idle, log_probs.detach() + 9, torch.full((1, 1), 7.0), 0.2, 0.2)
-    assert facts._sums.tolist() == [0.0, 0.0, 0.0]
+    assert facts._sums.tolist() == [0.0] * 5
 
 
 @pytest.mark.parametrize("columns", [(9, 12), (1, 1)])
