@@ -150,7 +150,7 @@ def _check_engine(settings: TrainSettings) -> None:
             "--engine vllm: vllm is not installed; run pip install 'prerl[vllm]' or take another --engine"
         )
     if settings.vllm_mode == "server" and not settings.vllm_server:
-        raise UserError("--vllm-mode server needs --vllm-server http://host:port, where trl vllm-serve runs")
+        raise UserError("--vllm-mode server needs --vllm-server http://host:port, where vllm serve runs")
     if settings.vllm_server and settings.vllm_mode != "server":
         raise UserError(
             f"--vllm-server {settings.vllm_server} needs --vllm-mode server; give both or neither"

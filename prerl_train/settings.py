@@ -143,7 +143,7 @@ class TrainSettings:
         "auto", "What samples rollouts; auto: vllm where a GPU and vllm are present.", ENGINE
     )
     vllm_mode: Literal["colocate", "server"] = option(
-        "colocate", "vLLM in the training processes, or a server of its own (trl vllm-serve).", ENGINE
+        "colocate", "vLLM in the training processes, or a server of its own (vllm serve).", ENGINE
     )
     vllm_memory: float = option(0.3, "Share of each GPU for a colocated vLLM.", ENGINE, above=0, high=1)
     vllm_tp: int = option(1, "Tensor-parallel size of a colocated vLLM.", ENGINE, low=1)

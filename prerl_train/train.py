@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from prerl_train.evaluation import LiveEvaluation
 from prerl_train.folder import check_folder, run_record
 from prerl_train.settings import TrainSettings
 from prerl_train.train_plan import TrainPlan, plan_training
+from prerl_train.with_vllm import explaining_start, rollouts_of_vllm
 
 QUIET = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
@@ -59,7 +60,8 @@ def train(settings: TrainSettings) -> Path:
         pool = stack.enter_context(GradingPool(settings.workers))
         with explaining_full_memory(plan):
             model = load_model(plan)
-            trainer = build_trainer(plan, model, pool, stack)
+            with explaining_start(settings.vllm_memory):
+                trainer = build_trainer(plan, model, pool, stack)
             if plan.machine.is_main:
                 store.write_record(path, run_record(plan, describe(plan, model)))
                 store.drop_rows_after(path, plan.done)
@@ -181,16 +183,6 @@ def _rollouts(plan: TrainPlan, tokenizer: Any) -> Any:
     if plan.engine == "vllm":
         return rollouts_of_vllm
     return EngineRollouts(tokenizer, plan.sampling, plan.settings.max_tokens, plan.settings.seed)
-
-
-def rollouts_of_vllm(prompts: Sequence[str], trainer: Any) -> dict[str, Any]:
-    """TRL's `rollout_func` over TRL's own vLLM: prompts are whole texts, their start token included.
-
-    TRL would put a second start token before them where the tokenizer adds one by itself.
-    """
-    ids = trainer.processing_class(list(prompts), add_special_tokens=False).input_ids
-    completions, logprobs = trainer._generate_single_turn(ids, None, {}, trainer.num_generations)
-    return {"prompt_ids": ids, "completion_ids": completions, "logprobs": logprobs}
 
 
 @contextmanager

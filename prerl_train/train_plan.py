@@ -25,6 +25,7 @@ from prerl_train.data import TrainingSet, epoch_order, training_set
 from prerl_train.evaluation import Benchmarks, load_benchmarks, longest_request
 from prerl_train.folder import Folder, check_folder, plan_folder
 from prerl_train.settings import TrainSettings
+from prerl_train.with_vllm import wait_for_server
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,8 @@ def plan_training(settings: TrainSettings) -> TrainPlan:
     )
     batches = settings.steps // settings.window
     order = epoch_order(len(data.problems), settings.prompts_per_step, batches, settings.seed)
+    if engine == "vllm" and settings.vllm_server and machine.is_main:
+        wait_for_server(settings.vllm_server)
     stop_ids = checkpoint.stop_ids()
     folder = plan_folder(settings, checkpoint, data, engine, builder.chat)
     context = _longest(data) + settings.max_tokens
@@ -139,7 +142,10 @@ def find_machine() -> Machine:
 
 
 def find_engine(settings: TrainSettings, machine: Machine) -> str:
-    """What samples rollouts. Raises UserError where it cannot sample from weights that are split."""
+    """What samples rollouts: "vllm" or "transformers".
+
+    Raises UserError where it cannot: weights split over processes, processes not over vLLM's groups.
+    """
     engine = settings.engine
     if engine == "auto":
         engine = "vllm" if machine.has_gpu and find_spec("vllm") else "transformers"
@@ -147,6 +153,11 @@ def find_engine(settings: TrainSettings, machine: Machine) -> str:
         raise UserError(
             "--engine transformers cannot sample from weights that are split over processes (FSDP); "
             "give --engine vllm, or launch with the ddp config"
+        )
+    if engine == "vllm" and settings.vllm_mode == "colocate" and machine.processes % settings.vllm_tp:
+        raise UserError(
+            f"--vllm-tp {settings.vllm_tp} does not divide the {machine.processes} process(es); "
+            "give a divisor, or start one process per GPU with accelerate launch"
         )
     return engine
 

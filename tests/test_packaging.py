@@ -30,7 +30,11 @@ def test_wheel_holds_the_three_packages_and_no_top_level_benchmarks(wheel):
         "prerl_train",
         "behavior",
     }
-    for name in ("prerl_eval/benchmarks/aime24.toml", "prerl_eval/py.typed", "prerl_train/py.typed"):
+    for name in (
+        *("prerl_eval/benchmarks/aime24.toml", "prerl_eval/py.typed", "prerl_train/py.typed"),
+        *(f"prerl_train/recipes/{recipe}.toml" for recipe in ("nano", "qwen3-4b", "qwen3-8b")),
+        *(f"prerl_train/configs/{config}.yaml" for config in ("fsdp2", "ddp")),
+    ):
         assert name in names
 
 
@@ -60,6 +64,8 @@ def test_wheel_works_from_another_folder(wheel, tmp_path):
         python("import sys; from prerl_eval.cli import main; sys.argv[1:] = ['list', '--json']; main()")
     )
     assert {"aime24", "olympiadbench", "countdown", "countdown-ood"} <= {row["name"] for row in listed}
+    recipe = "from prerl_train.resolve import resolve; print(resolve('dsrl', {'recipe': 'qwen3-4b'}).steps)"
+    assert python(recipe) == "348\n"
     program = "from prerl_eval.cards import load_card; from prerl_eval.problems import load_problems\n"
     program += "print(len(load_problems(load_card('countdown'))))"
     assert int(python(program)) > 100
