@@ -133,7 +133,8 @@ def join(first: Batch, second: Batch) -> Batch:
     if first.get("tool_mask") is not None or second.get("tool_mask") is not None:
         first, second = _with_tool_mask(first), _with_tool_mask(second)
     joined: Batch = {}
-    for key in first.keys() & second.keys():
+    # In the order of the first: trainers ask a batch's first entry how many rows it has.
+    for key in (key for key in first if key in second):
         one, other = first[key], second[key]
         if not isinstance(one, torch.Tensor) or one.dim() == 0:
             joined[key] = one

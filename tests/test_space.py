@@ -201,3 +201,10 @@ def test_joining_takes_batches_without_rows():
     both = join(take_rows(make_batch(), none), make_batch())
     assert both["completion_ids"].tolist() == make_batch()["completion_ids"].tolist()
     assert join(make_batch(), take_rows(make_batch(), none))["advantages"].shape == (4,)
+
+
+def test_joining_keeps_the_order_of_entries():
+    # A set's order is another in each process, and TRL counts the rows of a batch's first entry.
+    assert list(join(make_batch(), make_batch())) == list(make_batch())
+    fewer = {key: value for key, value in make_batch().items() if key != "prompt_mask"}
+    assert list(join(make_batch(), fewer)) == list(fewer)
