@@ -79,17 +79,9 @@ def plan_training(settings: TrainSettings) -> TrainPlan:
     machine = find_machine()
     check_processes(settings, machine.processes)
     engine = find_engine(settings, machine)
-    if settings.algorithm == "ppo" and machine.is_sharded:
-        raise UserError("ppo keeps a whole critic on each process, FSDP does not; launch with the ddp config")
     checkpoint = open_checkpoint(settings.model)
-    if settings.kl_coef and checkpoint.base:
-        raise UserError(
-            f"--kl-coef {settings.kl_coef:g}: {settings.model} is an adapter, and the reference would be "
-            "its base model; merge it first, or give --kl-coef 0"
-        )
     builder = PromptBuilder(checkpoint, settings.system, settings.thinking, settings.template)
-    if erases(settings):
-        _check_start_token(settings, checkpoint, builder)
+    _check_model(settings, machine, checkpoint, builder)
     data = training_set(
         settings.data,
         builder,
@@ -169,10 +161,21 @@ def erases(settings: TrainSettings) -> bool:
     return ALGORITHMS[settings.algorithm].options >= ERASED
 
 
-def _check_start_token(settings: TrainSettings, checkpoint: Checkpoint, builder: PromptBuilder) -> None:
-    from transformers import AutoConfig
+def _check_model(
+    settings: TrainSettings, machine: Machine, checkpoint: Checkpoint, builder: PromptBuilder
+) -> None:
+    """Raise UserError where the algorithm cannot be had with this model, or on this machine."""
+    if settings.algorithm == "ppo" and machine.is_sharded:
+        raise UserError("ppo keeps a whole critic on each process, FSDP does not; launch with the ddp config")
+    if settings.kl_coef and checkpoint.base:
+        raise UserError(
+            f"--kl-coef {settings.kl_coef:g}: {settings.model} is an adapter, and the reference would be "
+            "its base model; merge it first, or give --kl-coef 0"
+        )
+    if erases(settings):
+        from transformers import AutoConfig
 
-    from prerl_train.space import start_token_id
+        from prerl_train.space import start_token_id
 
-    config = AutoConfig.from_pretrained(str((checkpoint.base or checkpoint).path))
-    start_token_id(builder.tokenizer, config, settings.start_token)
+        config = AutoConfig.from_pretrained(str((checkpoint.base or checkpoint).path))
+        start_token_id(builder.tokenizer, config, settings.start_token)
