@@ -57,7 +57,7 @@ def train(settings: TrainSettings) -> Path:
             stack.enter_context(store.RunLock(path))
             check_folder(plan.folder)
             clear_partial(path)
-        pool = stack.enter_context(GradingPool(settings.workers))
+        pool = stack.enter_context(GradingPool(settings.workers or grading_workers()))
         with explaining_full_memory(plan):
             model = load_model(plan)
             with explaining_start(settings.vllm_memory):
@@ -67,6 +67,11 @@ def train(settings: TrainSettings) -> Path:
                 store.drop_rows_after(path, plan.done)
             trainer.train(resume_from_checkpoint=str(plan.resume) if plan.resume else None)
     return path
+
+
+def grading_workers() -> int:
+    """Grading processes of this training process: its share of the machine's cores."""
+    return max(1, len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
 
 
 def load_model(plan: TrainPlan) -> Any:
