@@ -41,10 +41,7 @@ class SwitchReference:
         reference = trainer.accelerator.unwrap_model(trainer.ref_model)
         path = Path(trainer.args.output_dir) / FILE
         if done == trainer.args.dsrl_warmup_steps:
-            weights = {
-                name: value.detach().clone().contiguous()
-                for name, value in trainer.accelerator.unwrap_model(trainer.model).state_dict().items()
-            }
+            weights = trainer.accelerator.unwrap_model(trainer.model).state_dict()
             if trainer.accelerator.is_main_process:
                 _save(weights, path)
             trainer.accelerator.wait_for_everyone()
@@ -60,7 +57,7 @@ def _save(weights: dict[str, torch.Tensor], path: Path) -> None:
     for name, value in weights.items():
         if value.data_ptr() not in seen:
             seen.add(value.data_ptr())
-            own[name] = value.cpu()
+            own[name] = value.detach().cpu().contiguous()
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".tmp")
     save_file(own, str(temporary))
