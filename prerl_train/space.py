@@ -27,7 +27,10 @@ Batch = dict[str, Any]
 CHAT_START = "<|im_start|>"
 """What opens every turn in ChatML vocabularies: the start token of the paper's Qwen3 runs (151644)."""
 
-CONDITIONAL = ("old_per_token_logps", "ref_per_token_logps", "token_type_ids", "mm_token_type_ids")
+CONDITIONAL = (
+    *("old_per_token_logps", "ref_per_token_logps", "sampling_per_token_logps"),
+    *("token_type_ids", "mm_token_type_ids"),
+)
 """Entries that were computed with the prompt in front and say nothing about P(y)."""
 
 
@@ -104,11 +107,14 @@ def erase_prompts(batch: Batch, start_id: int) -> Batch:
     """The batch with every prompt replaced by one start token: log-probs of it are log P(y).
 
     Positions restart with it, because nothing but the start token stands before y; completions,
-    masks and advantages stay. Entries that were computed under the prompt are left out.
+    masks and advantages stay. Entries that were computed under the prompt are left out; an
+    importance_sampling_ratio becomes 1, because a joint update needs one of every row.
     """
     rows = batch["completion_ids"].size(0)
     start = torch.full((rows, 1), start_id, dtype=torch.long, device=batch["completion_ids"].device)
     kept = {key: value for key, value in batch.items() if key not in CONDITIONAL}
+    if "importance_sampling_ratio" in kept:
+        kept["importance_sampling_ratio"] = torch.ones_like(kept["importance_sampling_ratio"])
     return {**kept, "prompt_ids": start, "prompt_mask": torch.ones_like(start)}
 
 

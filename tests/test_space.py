@@ -165,6 +165,17 @@ def test_an_erased_prompt_is_one_start_token_and_everything_else_stays():
     assert all(torch.equal(batch[key], before[key]) for key in batch)
 
 
+def test_erasing_takes_back_what_was_weighed_under_the_prompt():
+    batch = make_batch()
+    ratio = torch.full(batch["completion_ids"].shape, 0.5)
+    erased = erase_prompts(
+        {**batch, "importance_sampling_ratio": ratio, "sampling_per_token_logps": ratio}, 3
+    )
+    assert torch.equal(erased["importance_sampling_ratio"], torch.ones_like(ratio))
+    assert "sampling_per_token_logps" not in erased
+    assert ratio.unique().tolist() == [0.5]
+
+
 def test_taking_rows_leaves_what_belongs_to_no_row():
     part = take_rows(make_batch(note="kept", sizes=torch.arange(3)), torch.tensor([2, 0]))
     assert part["completion_ids"].tolist() == [[34, 2, 0], [14, 15, 2]]
