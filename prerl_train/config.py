@@ -55,7 +55,8 @@ class DSRLConfig(GRPOConfig):
     dsrl_warmup_coef: float = _help("dsrl: factor on the warm-up's loss.", 0.01)
     dsrl_joint_coef: float = _help("dsrl: share of NSR-PreRL in a joint update.", 0.1)
     dsrl_reset_optimizer: bool = _help("dsrl: forget Adam's moments at the switch.", False)
-    start_token: str | int | None = _help(
+    # TRL's parser of command lines takes the last type of a union.
+    start_token: int | str | None = _help(
         "Token or id that stands before y in P(y); None: see prerl_train.space.start_token_id.", None
     )
     sample_weight: str = _help(

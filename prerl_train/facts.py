@@ -5,7 +5,7 @@ Covers the figures that metrics.jsonl and TRL's loggers get; does not write any 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableSequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -138,6 +138,22 @@ class UpdateFacts:
             "truncated": 1 - ended.float().mean().item(),
         }
         self._rewards, self._lengths, self._ended = [], [], []
+
+
+def mean_advantages(batch: Batch) -> torch.Tensor:
+    """(B,): each row's advantage; the mean over trained tokens where they have one each."""
+    found: torch.Tensor = batch["advantages"]
+    if found.dim() == 1:
+        return found
+    mask = loss_mask(batch)
+    return (found * mask).sum(1) / mask.sum(1).clamp(min=1)
+
+
+def show_advantages(shown: MutableSequence[float], found: torch.Tensor) -> None:
+    """Put the algorithm's advantages (rows of all processes) where TRL has just logged its own."""
+    for _ in range(min(len(found), len(shown))):
+        shown.pop()
+    shown.extend(found.tolist())
 
 
 @contextmanager

@@ -8,7 +8,7 @@ their losses does not depend on the cut. Covers the plan and the trimming; knows
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -110,6 +110,35 @@ def cut_batch(batch: Batch, rows: Sequence[int]) -> Batch:
         elif value.size(1) == columns:
             part[key] = value[:, :width]
     return part
+
+
+def scored_by_length(
+    score: Callable[[torch.Tensor, torch.Tensor, int], torch.Tensor],
+    input_ids: torch.Tensor,
+    attention_mask: torch.Tensor,
+    columns: int,
+    most_rows: int,
+) -> torch.Tensor:
+    """(B, columns): what `score` says of each completion token, by pieces of similar length; 0 elsewhere.
+
+    score: (ids, mask, its number of completion columns T) -> (rows, T). input_ids, attention_mask:
+    (B, P + columns), prompts left-padded, completions right-padded. `score` is called B / most_rows
+    times, rounded up, whatever the lengths are: distributed ranks must make as many forward passes.
+    """
+    width = input_ids.size(1) - columns
+    prompts, completions = attention_mask[:, :width].sum(1), attention_mask[:, width:].sum(1)
+    count = -(-len(input_ids) // most_rows)
+    scores: torch.Tensor | None = None
+    for piece in plan_update(prompts.tolist(), completions.tolist(), count, most_rows):
+        rows = piece or [0]
+        first = width - max(1, int(prompts[rows].max()))
+        longest = max(1, int(completions[rows].max())) if piece else 1
+        part = slice(first, width + longest)
+        found = score(input_ids[rows, part], attention_mask[rows, part], longest)
+        scores = found.new_zeros(len(input_ids), columns) if scores is None else scores
+        scores[piece, :longest] = found[: len(piece)]
+    assert scores is not None
+    return scores
 
 
 def idle_batch(batch: Batch) -> Batch:

@@ -22,16 +22,15 @@ from prerl_train import advantages, space
 from prerl_train.algorithms import Phase, centred, phase_rule
 from prerl_train.config import DSRLConfig
 from prerl_train.draws import draw_seed, other_prompts
-from prerl_train.facts import UpdateFacts, gathering_uneven
-from prerl_train.packing import cut_batch, idle_batch
+from prerl_train.facts import UpdateFacts, gathering_uneven, mean_advantages, show_advantages
+from prerl_train.packing import cut_batch, idle_batch, scored_by_length
 from prerl_train.reference import SwitchReference
 from prerl_train.schedule import scale_first
 from prerl_train.space import Batch
 from prerl_train.update import Share, deal, joint, micro_batches, share
 
 GAP_ROWS = 8
-"""Rows on which trainer and engine are compared where TRL does not compare all of them."""
-
+"""Rows at most on which trainer and engine are compared where TRL does not compare all of them."""
 
 ERASED_PART = Phase("joint", centred, samples="negative", mean_over="contributing")
 """The NSR-PreRL part of a joint update."""
@@ -153,9 +152,12 @@ class DSRLTrainer(GRPOTrainer):
     ) -> Any:
         if self._defer_log_probs:
             return input_ids.new_zeros((len(input_ids), logits_to_keep), dtype=torch.float32), None, None
-        scored = super()._get_per_token_logps_and_entropies(
-            model, input_ids, attention_mask, logits_to_keep, *rest, **named
-        )
+        plain = super()._get_per_token_logps_and_entropies
+        most = named.get("batch_size")
+        if most and self.model.training:
+            pieces = input_ids, attention_mask, logits_to_keep, most
+            return scored_by_length(lambda *piece: plain(model, *piece)[0], *pieces), None, None
+        scored = plain(model, input_ids, attention_mask, logits_to_keep, *rest, **named)
         self._scored = scored[0].detach(), None if scored[1] is None else scored[1].detach()
         return scored
 
@@ -237,6 +239,7 @@ class DSRLTrainer(GRPOTrainer):
         ended = self.accelerator.gather(self._ended(batch))
         rewards = self._rewards.view(-1, self.num_generations)
         batch["advantages"] = self._estimate(batch, rewards, lengths.view_as(rewards))
+        show_advantages(self._logs["advantages"], self.accelerator.gather(mean_advantages(batch)))
         batch["reward"] = self._local(self._rewards)
         seconds = time.perf_counter() - start - (self.facts.seconds["reward"] - rewarded)
         self.facts.add_draw(rewards, lengths, ended, seconds)
@@ -334,7 +337,8 @@ class DSRLTrainer(GRPOTrainer):
         if "sampling_per_token_logps" not in batch or not asked:
             return
         self._compared = True
-        few = cut_batch(batch, range(min(GAP_ROWS, len(batch["completion_ids"]))))
+        rows = min(GAP_ROWS, self.args.per_device_train_batch_size, len(batch["completion_ids"]))
+        few = cut_batch(batch, range(rows))
         with torch.no_grad():
             gap = (self._log_probs(few) - few["sampling_per_token_logps"]).abs()
         self._scored = None
