@@ -8,7 +8,6 @@ from trl import TrlParser
 
 from prerl_train import DSRLConfig, DSRLTrainer
 from prerl_train.packing import scored_by_length
-from prerl_train.train import grading_workers
 from tests.tiny import tiny_model  # noqa: F401
 
 CHAT = "{{ bos_token }}{% for m in messages %}{{ m['content'] }} {% endfor %}"
@@ -104,13 +103,3 @@ def test_scoring_by_length_scores_as_scoring_at_once(tiny_model, most_rows):  # 
     assert torch.allclose(found[trained], at_once[trained], atol=1e-5)
     assert len(passes) == -(-5 // most_rows)
     assert most_rows > 3 or sum(passes) < 0.7 * full
-
-
-def test_processes_of_a_machine_share_its_cores_for_grading(monkeypatch):
-    monkeypatch.setattr("os.sched_getaffinity", lambda process: set(range(20)))
-    monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
-    assert grading_workers() == 20
-    monkeypatch.setenv("LOCAL_WORLD_SIZE", "8")
-    assert grading_workers() == 2
-    monkeypatch.setenv("LOCAL_WORLD_SIZE", "32")
-    assert grading_workers() == 1

@@ -12,6 +12,7 @@ import pytest
 
 from prerl_eval.errors import UserError
 from prerl_eval.grading import GradingPool, grader_version
+from prerl_eval.grading.pool import share_of_cores
 from prerl_eval.grading.tolerance import Rules
 from prerl_eval.grading.workers import AlgebraWorkers, outcome_of
 from prerl_eval.problems import Problem
@@ -216,3 +217,13 @@ def test_workers_leave_ctrl_c_to_the_parent(child):
     assert process.wait(30) == 130
     assert process.stderr.read() == ""
     assert gone(mark, 20)
+
+
+def test_processes_of_a_machine_share_its_cores(monkeypatch):
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: set(range(20)))
+    monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
+    assert share_of_cores() == 20
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "8")
+    assert share_of_cores() == 2
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "32")
+    assert share_of_cores() == 1

@@ -51,7 +51,7 @@ class GradingPool:
 
     Processes import the main script, as multiprocessing's do: it needs `if __name__ == "__main__":`.
 
-    workers: processes for computer algebra (default: the machine's cores). bound_seconds: CPU time
+    workers: processes for computer algebra (default: `share_of_cores`). bound_seconds: CPU time
     after which a comparison is a `timeout`. accept_box_in_thinking: the looser rule, boxes inside
     thinking count too.
     """
@@ -62,7 +62,7 @@ class GradingPool:
         bound_seconds: float = CPU_SECONDS,
         accept_box_in_thinking: bool = False,
     ):
-        self._size = workers or len(os.sched_getaffinity(0))
+        self._size = workers or share_of_cores()
         self._bound = bound_seconds
         self._accept_box_in_thinking = accept_box_in_thinking
         self._lock = threading.Lock()
@@ -172,3 +172,8 @@ def _done(verdict: Verdict) -> Future[Verdict]:
     future: Future[Verdict] = Future()
     future.set_result(verdict)
     return future
+
+
+def share_of_cores() -> int:
+    """The cores of this machine, shared out evenly where a launcher started several processes on it."""
+    return max(1, len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
