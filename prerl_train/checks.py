@@ -114,6 +114,8 @@ def _check_groups(settings: TrainSettings) -> None:
             f"--samples-per-prompt 1: {settings.algorithm} compares the samples of a problem; "
             f"give 2 or more, or take {able}"
         )
+    if settings.rows == 1:
+        raise UserError("--prompts-per-step 1 --samples-per-prompt 1: an update of one sample; give more")
 
 
 def _check_terms(settings: TrainSettings) -> None:

@@ -7,16 +7,17 @@ watched (watch.py).
 
 from __future__ import annotations
 
+import difflib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from prerl_eval import store
 from prerl_eval.engines.transformers import TINY_MODEL, read_model
-from prerl_eval.errors import RunStopped
+from prerl_eval.errors import RunStopped, UserError
 from prerl_eval.grading import GradingPool
 from prerl_train.arguments import computes_in_bfloat16, forward_rows, lora_config, trainer_config
 from prerl_train.checkpoints import AtomicCheckpoints, clear_partial
@@ -57,7 +58,7 @@ def train(settings: TrainSettings) -> Path:
             stack.enter_context(store.RunLock(path))
             check_folder(plan.folder)
             clear_partial(path)
-        pool = stack.enter_context(GradingPool(settings.workers or grading_workers()))
+        pool = stack.enter_context(GradingPool(settings.workers))
         with explaining_full_memory(plan):
             model = load_model(plan)
             with explaining_start(settings.vllm_memory):
@@ -67,11 +68,6 @@ def train(settings: TrainSettings) -> Path:
                 store.drop_rows_after(path, plan.done)
             trainer.train(resume_from_checkpoint=str(plan.resume) if plan.resume else None)
     return path
-
-
-def grading_workers() -> int:
-    """Grading processes of this training process: its share of the machine's cores."""
-    return max(1, len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
 
 
 def load_model(plan: TrainPlan) -> Any:
@@ -86,6 +82,7 @@ def load_model(plan: TrainPlan) -> Any:
     frozen_in_bfloat16 = plan.settings.lora_rank and computes_in_bfloat16(plan.settings, plan.machine)
     # On CPU: the trainer moves it, or its share of it, to the device.
     model = read_model(plan.checkpoint, "bfloat16" if frozen_in_bfloat16 else "float32", "cpu")
+    _check_lora_targets(plan.settings, [name for name, _ in model.named_modules()])
     model.generation_config.eos_token_id = list(plan.sampling.stop_token_ids)
     threads = plan.settings.threads
     if not threads and not plan.machine.has_gpu and model.num_parameters() < TINY_MODEL:
@@ -93,6 +90,18 @@ def load_model(plan: TrainPlan) -> Any:
     if threads:
         torch.set_num_threads(threads)
     return model
+
+
+def _check_lora_targets(settings: TrainSettings, modules: Sequence[str]) -> None:
+    endings = {name.rpartition(".")[2] for name in modules}
+    for target in settings.lora_targets:
+        if not any(name == target or name.endswith(f".{target}") for name in modules):
+            close = difflib.get_close_matches(target, endings, n=1)
+            raise UserError(
+                f"--lora-targets {target}: {settings.model} has no such module"
+                f"{f' (did you mean {close[0]!r}?)' if close else ''}; give others, such as q_proj, or none "
+                "for all linear layers"
+            )
 
 
 def describe(plan: TrainPlan, model: Any) -> dict[str, Any]:

@@ -191,3 +191,13 @@ def test_a_model_that_is_never_right_stops_with_what_to_look_at(tmp_path, tiny_m
     assert code == 1
     assert "contributes to nsr-prerl (groups all right or all wrong)" in err
     assert "Traceback" not in err
+
+
+def test_an_adapter_for_no_module_is_refused_before_anything_is_written(tmp_path, tiny_model):
+    arguments = ("grpo", "--model", tiny_model, "--lora-rank", "2", "--lora-targets", "q_prj")
+    code, _, err = finish(start(*arguments, out="run", cwd=tmp_path))
+    assert code == 2
+    assert "--lora-targets q_prj: " in err
+    assert "did you mean 'q_proj'?" in err
+    assert "Traceback" not in err
+    assert not (tmp_path / "run" / "run.json").exists()

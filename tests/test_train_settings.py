@@ -151,6 +151,11 @@ def test_a_bad_recipe_is_named_with_its_key(tmp_path, text, says):
             "--loss-aggregation median is unknown; give one of: token-mean",
         ),
         ("grpo", {"warmup_steps": 5}, "--warmup-steps means nothing to grpo, leave it out; it is for dsrl"),
+        (
+            "ppo",
+            {"prompts_per_step": 1, "samples_per_prompt": 1},
+            "--prompts-per-step 1 --samples-per-prompt 1",
+        ),
         ("grpo", {"samples_per_prompt": 1}, "--samples-per-prompt 1: grpo compares the samples of a problem"),
         ("dsrl", {"warmup_steps": 9, "steps": 8}, "--warmup-steps 9 is longer than the run of --steps 8"),
         ("dsrl", {"warmup_steps": 3, "minibatches": 2}, "--warmup-steps 3: 2 updates are made from each"),
