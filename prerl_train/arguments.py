@@ -137,7 +137,6 @@ def _loss(settings: TrainSettings) -> dict[str, Any]:
         "epsilon_high": settings.clip_high,
         "delta": settings.dual_clip or None,
         "beta": settings.kl_coef,
-        "entropy_coef": settings.entropy_coef,
     }
 
 

@@ -65,7 +65,7 @@ class DSRLConfig(GRPOConfig):
     advantage_eps: float = _help("Added to the std that an advantage is divided by.", 1e-6)
     max_draws: int = _help("Draws of one update's batch before a run without contributing samples stops.", 10)
     overlong_buffer: int = _help("DAPO's length punishment: tokens before the limit where it starts.", 0)
-    overlong_penalty: float = _help("DAPO's length punishment at the limit.", 1.0)
+    overlong_penalty: float = _help("DAPO's length punishment at the limit.", 0.5)
     ppo_critic_lr: float = _help("ppo: learning rate of the critic.", 1e-5)
     ppo_critic_warmup: int = _help("ppo: updates that train the critic alone.", 0)
     ppo_gae_lambda: float = _help("ppo: lambda of GAE.", 1.0)
@@ -130,6 +130,11 @@ class DSRLConfig(GRPOConfig):
             raise ValueError(
                 f"multi_objective_aggregation={self.multi_objective_aggregation!r}: algorithms take the sum "
                 "of the reward functions; leave it out"
+            )
+        if self.entropy_coef or self.use_adaptive_entropy or self.top_entropy_quantile != 1:
+            raise ValueError(
+                "entropy_coef, use_adaptive_entropy and top_entropy_quantile: TRL takes them per "
+                "micro-batch, so the update would depend on how rows are cut; leave them out"
             )
         if self.dsrl_warmup_lr is not None and self.learning_rate == 0:
             raise ValueError(

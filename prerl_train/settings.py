@@ -109,7 +109,6 @@ class TrainSettings:
     kl_coef: float = option(
         0.0, "Weight of a KL term; in dsrl against the policy at the switch.", UPDATE, low=0
     )
-    entropy_coef: float = option(0.0, "Weight of an entropy bonus.", UPDATE, low=0)
 
     warmup_steps: int = option(20, "S: NSR-PreRL updates before GRPO.", METHOD, low=0)
     warmup_space: Literal["prerl", "rl", "joint"] = option(
@@ -132,7 +131,7 @@ class TrainSettings:
         None, "Tokens before --max-tokens over which length is punished; 0 is off.", METHOD, low=0,
         shown="a fifth of --max-tokens",
     )  # fmt: skip
-    overlong_penalty: float = option(1.0, "Punishment at --max-tokens.", METHOD, low=0)
+    overlong_penalty: float = option(0.5, "Punishment at --max-tokens.", METHOD, low=0)
     critic_lr: float = option(1e-5, "Learning rate of the critic.", METHOD, above=0)
     critic_warmup: int = option(0, "Updates of the critic alone before the policy's first.", METHOD, low=0)
     gae_lambda: float = option(1.0, "Lambda of generalised advantage estimation.", METHOD, low=0, high=1)

@@ -16,6 +16,7 @@ and whatever else has B rows.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -81,6 +82,13 @@ def loss_mask(batch: Batch) -> torch.Tensor:
     """(B, T): 1 on the completion tokens that are trained."""
     mask: torch.Tensor = batch["completion_mask"]
     return mask * batch["tool_mask"] if batch.get("tool_mask") is not None else mask
+
+
+def ended(batch: Batch, stop_ids: Sequence[int]) -> torch.Tensor:
+    """(B,) bool: completions whose last token ends them; the others were cut off."""
+    last = (batch["completion_mask"].sum(1) - 1).clamp(min=0)
+    ends = torch.tensor(stop_ids, device=last.device)
+    return torch.isin(batch["completion_ids"].gather(1, last[:, None]).squeeze(1), ends)
 
 
 def contributing(batch: Batch, samples: str = "all") -> torch.Tensor:

@@ -79,6 +79,11 @@ def plan_training(settings: TrainSettings) -> TrainPlan:
     machine = find_machine()
     check_processes(settings, machine.processes)
     engine = find_engine(settings, machine)
+    if settings.lora_rank and machine.is_sharded:
+        raise UserError(
+            f"--lora-rank {settings.lora_rank}: adapters of weights that are split (FSDP) cannot be merged "
+            "for vLLM; launch with the ddp config, or give --lora-rank 0"
+        )
     checkpoint = open_checkpoint(settings.model)
     builder = PromptBuilder(checkpoint, settings.system, settings.thinking, settings.template)
     _check_model(settings, machine, checkpoint, builder)

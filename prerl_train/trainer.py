@@ -236,7 +236,7 @@ class DSRLTrainer(GRPOTrainer):
         if deferred:
             batch.pop("old_per_token_logps", None)
         lengths = self.accelerator.gather(batch["completion_mask"].sum(1))
-        ended = self.accelerator.gather(self._ended(batch))
+        ended = self.accelerator.gather(space.ended(batch, self.eos_token_ids))
         rewards = self._rewards.view(-1, self.num_generations)
         batch["advantages"] = self._estimate(batch, rewards, lengths.view_as(rewards))
         show_advantages(self._logs["advantages"], self.accelerator.gather(mean_advantages(batch)))
@@ -290,7 +290,7 @@ class DSRLTrainer(GRPOTrainer):
             idle,
             aggregation=self.aggregation,
             longest=self.max_completion_length,
-            keep_all=self.beta != 0.0 or self._entropy_bonus_enabled or self.aux_loss_enabled,
+            keep_all=self.beta != 0.0 or self.aux_loss_enabled,
         )
 
     def _micro_batches(self, rows: Share) -> list[Batch]:
@@ -305,7 +305,12 @@ class DSRLTrainer(GRPOTrainer):
     def _score_old(self, cut: Sequence[Batch]) -> None:
         """Log-probs before the first update, where later updates on the batch need them."""
         one_update = self.args.steps_per_generation * self.num_iterations
-        if self.args.gradient_accumulation_steps % one_update == 0 or "old_per_token_logps" in cut[0]:
+        if self.args.gradient_accumulation_steps % one_update == 0:
+            # The one update on the batch has ratio 1; TRL's, scored in other batches, is only near it.
+            for part in cut:
+                part.pop("old_per_token_logps", None)
+            return
+        if "old_per_token_logps" in cut[0]:
             return
         with torch.no_grad():
             for part in cut:
@@ -363,12 +368,6 @@ class DSRLTrainer(GRPOTrainer):
         problems = local_rows * self.accelerator.num_processes // self.num_generations
         rows = other_prompts(self.train_dataset, problems, self.num_generations, self._seed("prompts"))
         return rows[self.accelerator.process_index * local_rows :][:local_rows]
-
-    def _ended(self, batch: Batch) -> torch.Tensor:
-        """(B,) bool: completions whose last token ends them; the others were cut off."""
-        last = (batch["completion_mask"].sum(1) - 1).clamp(min=0)
-        ends = torch.tensor(self.eos_token_ids, device=last.device)
-        return torch.isin(batch["completion_ids"].gather(1, last[:, None]).squeeze(1), ends)
 
     def _erased(self, batch: Batch) -> Batch:
         assert self.start_id is not None

@@ -103,6 +103,8 @@ def test_sharded_weights_need_vllm_and_ppo_takes_none(settings, monkeypatch):
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
     with pytest.raises(UserError, match="ppo keeps a whole critic on each process"):
         plan_training(settings("ppo"))
+    with pytest.raises(UserError, match="--lora-rank 4: adapters of weights that are split"):
+        plan_training(settings("grpo", lora_rank=4))
 
 
 def test_the_launcher_says_how_many_processes_there_are(settings, monkeypatch):

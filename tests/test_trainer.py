@@ -148,6 +148,8 @@ def test_a_warm_up_longer_than_the_epochs_is_refused(tiny_model, tmp_path):
         ({"multi_objective_aggregation": "normalize_then_sum"}, "multi_objective_aggregation"),
         ({"dsrl_warmup_lr": 1e-3, "learning_rate": 0.0}, "learning_rate=0"),
         ({"max_draws": 0}, "max_draws=0"),
+        ({"entropy_coef": 0.01}, "TRL takes them per"),
+        ({"top_entropy_quantile": 0.2}, "TRL takes them per"),
         ({"num_iterations": 2, "save_strategy": "steps", "save_steps": 3}, "save_steps=3"),
         (
             {"num_iterations": 2, "save_strategy": "steps", "save_steps": 0.3, "max_steps": 10},

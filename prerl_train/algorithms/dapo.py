@@ -5,9 +5,9 @@
 
 Assumes that sampling more is affordable: groups that agree are replaced, at most max_draws draws a
 step, then the update is made on what there is. Degenerate case: no group disagrees in any draw;
-the run stops. Groups are judged by the reward before the length punishment, as in eq. 11. Differs
-from the paper: right and wrong are 1 and 0, not 1 and -1 (eq. 7), so that a punishment of 1, the
-default, weighs twice as much beside them; overlong_penalty 0.5 weighs as in the paper.
+the run stops. Groups are judged by the reward before the length punishment, as in eq. 11. Right
+and wrong are 1 and 0 here, not 1 and -1 (eq. 7), so a punishment of 0.5, the default, weighs beside
+them as the paper's 1 does.
 """
 
 from __future__ import annotations
