@@ -21,7 +21,6 @@ import time
 from pathlib import Path
 
 import numpy as np
-import torch
 from datasets import Dataset
 from transformers.utils import logging
 from trl import GRPOConfig, GRPOTrainer
@@ -164,7 +163,9 @@ def train_and_resume(model, out):
         shutil.copytree(out / "whole/checkpoint-2", out / "resumed/checkpoint-2")
     trainer.accelerator.wait_for_everyone()
     trainer.train(resume_from_checkpoint=True)
-    torch.distributed.destroy_process_group()
+    trainer.accelerator.wait_for_everyone()
+    # Before anything is freed: a gloo group may wait for its own thread, which waits for Python.
+    os._exit(0)
 
 
 def ranks(model, out):
@@ -175,7 +176,6 @@ def ranks(model, out):
         if children[-1] == 0:
             os.environ.update(common, RANK=rank, LOCAL_RANK=rank)
             train_and_resume(model, out)
-            os._exit(0)
     sys.exit(max(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children))
 
 

@@ -81,6 +81,7 @@ def run_all(model: Path, out: Path) -> None:
             "start": flat({name: run.updates[0].weights[name] for name, _ in named}),
             "gradients": [update.gradient for update in run.updates],
             "seen": [update.seen for update in run.updates],
+            "prompts": [update.prompts for update in run.updates],
             "facts": [update.facts for update in run.updates],
             "losses": [update.logs.get("loss") for update in run.updates],
             "samples": [(s.step, s.draw, s.row, s.prompt, s.completion) for s in run.samples],
@@ -90,3 +91,5 @@ def run_all(model: Path, out: Path) -> None:
 
 if __name__ == "__main__":
     run_all(Path(sys.argv[1]), Path(sys.argv[2]))
+    # A gloo group that is freed may wait for its own thread, which waits for Python.
+    os._exit(0)
