@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests.conftest import REPO
-from tests.training import error
+from tests.training import START, error
 from tests.two_processes import RUNS, run_all
 
 PART_OF_FACTS = ("seconds", "tokens_per_second")
@@ -84,6 +84,14 @@ def test_each_row_is_trained_by_one_of_them(results, name):
     one, two = results[name]
     for place, seen in enumerate(one["seen"]):
         assert sorted(two[0]["seen"][place] + two[1]["seen"][place]) == sorted(seen)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["dropped", "redrawn", "one-sided"])
+def test_a_process_without_rows_passes_no_prompt_in_warm_up_either(results, name):
+    for made in results[name][1]:
+        assert made["prompts"][:2] == [{(START,)}] * 2
+        assert (START,) not in made["prompts"][2]
 
 
 @pytest.mark.slow

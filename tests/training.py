@@ -102,7 +102,10 @@ def trainer_draw(trainer: Any) -> int:
 
 @dataclass
 class Update:
-    """One optimizer step: `weights` before it, the `gradient` it used, completions its loss was on."""
+    """One optimizer step: `weights` before it, the `gradient` it used, completions its loss was on.
+
+    prompts: what stood before completions in any pass, those of idle micro-batches included.
+    """
 
     weights: dict[str, torch.Tensor]
     gradient: torch.Tensor
@@ -112,6 +115,7 @@ class Update:
     facts: dict[str, Any] = field(default_factory=dict)
     logs: dict[str, Any] = field(default_factory=dict)
     moments: int = 0
+    prompts: set[tuple[int, ...]] = field(default_factory=set)
 
 
 @dataclass
@@ -138,6 +142,7 @@ class Witness(TrainerCallback):
         self.updates: list[Update] = []
         self._seen: list[tuple[tuple[int, ...], tuple[int, ...]]] = []
         self._passes = 0
+        self._prompts: set[tuple[int, ...]] = set()
 
     def spy(self, trainer: Any) -> None:
         plain = trainer.compute_loss
@@ -156,6 +161,7 @@ class Witness(TrainerCallback):
                 tuple(inputs[f"{part}_ids"][row][inputs[f"{part}_mask"][row].bool()].tolist())
                 for part in ("prompt", "completion")
             ]
+            self._prompts.add(ends[0])
             if "tool_mask" not in inputs or inputs["tool_mask"][row].any():
                 self._seen.append((ends[0], ends[1]))
 
@@ -175,9 +181,10 @@ class Witness(TrainerCallback):
                 self._seen,
                 self._passes,
                 moments=len(getattr(optimizer, "optimizer", optimizer).state),
+                prompts=self._prompts,
             )
         )
-        self._seen, self._passes = [], 0
+        self._seen, self._passes, self._prompts = [], 0, set()
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
         if logs and "loss" in logs and self.updates:
