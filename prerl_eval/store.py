@@ -5,7 +5,8 @@
     RUN/lock                         held by the one writer; the kernel drops it when the writer dies
 
 A kill at any moment loses at most the rows that no part held yet, and never a row that was stored.
-Any tool reads the rows by glob (pandas, polars, DuckDB, datasets). Does not cover annotations.
+Any tool reads the rows by glob (pandas, polars, DuckDB, datasets). What is said about rows afterwards is
+not in them: prerl_eval.annotations.
 """
 
 from __future__ import annotations
@@ -104,7 +105,12 @@ def rows_to_table(rows: Sequence[SampleRow]) -> pa.Table:
 
 def parts(run: Path) -> list[Path]:
     """The finished part files of a run, in the order they were written."""
-    return sorted((run / "samples").glob("part-*.parquet"))
+    return parts_in(run / "samples")
+
+
+def parts_in(folder: Path) -> list[Path]:
+    """The finished part files of a folder, in the order they were written."""
+    return sorted(folder.glob("part-*.parquet"))
 
 
 def read_samples(run: Path, columns: Sequence[str] | None = None) -> pa.Table:
@@ -113,7 +119,7 @@ def read_samples(run: Path, columns: Sequence[str] | None = None) -> pa.Table:
     Raises UserError where `run` is no run, or where a part was damaged after it was written.
     """
     read_record(run)
-    tables = [_read_part(part, columns) for part in parts(run)]
+    tables = [read_part(part, columns) for part in parts(run)]
     if tables:
         return pa.concat_tables(tables)
     empty = SCHEMA.empty_table()
@@ -131,13 +137,19 @@ def stored_keys(run: Path) -> set[RowKey]:
 
 
 def write_part(run: Path, table: pa.Table) -> Path:
-    """Store `table` as the next part: temporary name, fsync, rename, fsync of the folder.
+    """Store `table` as the next part of a run: temporary name, fsync, rename, fsync of the folder.
 
     Raises RunStopped on a full disk, leaving every earlier part as it was.
     """
-    folder = run / "samples"
+    return append_part(run / "samples", table)
+
+
+def append_part(folder: Path, table: pa.Table) -> Path:
+    """Store `table` as the next part of a folder of parts, as `write_part` does for samples."""
     # A part that somebody copied in may have any name.
-    numbers = [int(name) for part in parts(run) if (name := part.stem.removeprefix("part-")).isdecimal()]
+    numbers = [
+        int(name) for part in parts_in(folder) if (name := part.stem.removeprefix("part-")).isdecimal()
+    ]
     number = max(numbers, default=-1) + 1
     final = folder / f"part-{number:05d}.parquet"
     _put(final, table)
@@ -154,10 +166,10 @@ def drop_rows_after(run: Path, step: int) -> int:
     read_record(run)
     dropped = 0
     for part in parts(run):
-        late = sum(row > step for row in _read_part(part, ["step"])["step"].to_pylist())
+        late = sum(row > step for row in read_part(part, ["step"])["step"].to_pylist())
         if not late:
             continue
-        table = _read_part(part)
+        table = read_part(part)
         if late < len(table):
             _put(part, table.filter(pc.less_equal(table["step"], step)))
         else:
@@ -191,16 +203,21 @@ def read_record(run: Path) -> dict[str, Any]:
 
 def write_record(run: Path, record: Mapping[str, Any]) -> None:
     """Replace run.json atomically."""
+    replace_json(run / "run.json", record)
+
+
+def replace_json(file: Path, record: Mapping[str, Any]) -> None:
+    """Replace a JSON file atomically, making its folder. Raises RunStopped on a full disk."""
     try:
-        run.mkdir(parents=True, exist_ok=True)
-        temporary = run / ".run.json.tmp"
-        with temporary.open("wb") as file:
-            file.write(_readable_json(record).encode("utf-8", "replace"))
-            _sync(file)
-        temporary.rename(run / "run.json")
-        _sync_folder(run)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        temporary = file.with_name(f".{file.name}.tmp")
+        with temporary.open("wb") as stream:
+            stream.write(_readable_json(record).encode("utf-8", "replace"))
+            _sync(stream)
+        temporary.rename(file)
+        _sync_folder(file.parent)
     except OSError as error:
-        raise _disk_trouble(error, run) from error
+        raise _disk_trouble(error, file.parent) from error
 
 
 def differing_keys(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
@@ -309,7 +326,8 @@ def _readable_json(record: Mapping[str, Any]) -> str:
     return re.sub(r"\[\n[\s\d,]+\]", lambda numbers: re.sub(r"\s+", " ", numbers[0]), text)
 
 
-def _read_part(part: Path, columns: Sequence[str] | None = None) -> pa.Table:
+def read_part(part: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """One part file (only `columns` where given). Raises UserError where it is damaged."""
     try:
         return pq.read_table(part, columns=list(columns) if columns else None)
     except (pa.ArrowInvalid, OSError) as error:
