@@ -12,7 +12,7 @@ PIP := $(BIN)/pip --disable-pip-version-check
 export OMP_NUM_THREADS ?= 1
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: help install install-test demo test test-vllm speed faults lint types format clean
+.PHONY: help install install-test demo test test-vllm speed study faults lint types format clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -59,6 +59,9 @@ speed: install-test .venv-vllm/.installed  ## each speed claim against its peer,
 	$(BIN)/python -m tests.speed
 	.venv-vllm/bin/python -m tests.speed.engine vllm
 	$(BIN)/python -m tests.speed.training
+
+study: install-test  ## train and measure what results/nano/study.toml lists and its data lack
+	$(BIN)/python -m results.study results/nano
 
 faults: install-test  ## fifty kills at random moments, and what they cost
 	$(BIN)/python -m tests.faults
