@@ -23,7 +23,7 @@ from prerl_eval import provenance, store
 from prerl_eval.cards import Card, load_card
 from prerl_eval.console import progress
 from prerl_eval.errors import UserError
-from prerl_eval.generations import field_names, file_hash, find, read_rows
+from prerl_eval.generations import field_names, file_hash, find, finish_reasons, read_rows
 from prerl_eval.grading import GradingPool, Verdict
 from prerl_eval.grading.math import CUT_OFF
 from prerl_eval.matching import Matcher
@@ -166,19 +166,9 @@ def _responses(file: Path, number: int, row: dict[str, Any], field: str) -> list
 
 
 def _finish_reasons(row: dict[str, Any], field: str, count: int) -> list[str]:
-    """From the nearest object around the response that has any: "choices.message.content" has its
-    finish_reason in "choices"."""
-    value, around = None, field
-    while value is None and around:
-        around = around.rpartition(".")[0]
-        value = find(row, f"{around}.finish_reason" if around else "finish_reason")
-        if isinstance(value, list) and not any(value):
-            value = None
-    reasons = value if isinstance(value, list) else [value] * count
-    if len(reasons) != count:
-        return [""] * count
     # Other tools' words for a cut response ("MAX_TOKENS") are stored as ours, which the summary counts.
-    return ["length" if str(reason).lower() in CUT_OFF else str(reason or "") for reason in reasons]
+    reasons = finish_reasons(row, field, count)
+    return ["length" if reason.lower() in CUT_OFF else reason for reason in reasons]
 
 
 def _graded(

@@ -137,7 +137,13 @@ def test_bad_input_is_one_line_and_writes_nothing(card, tmp_path, rows, field, o
     [
         ("g.jsonl", b'{"a": 1}\n{"a"\n', "line 2 is not JSON"),
         ("g.jsonl", b"[1]\n", "line 1 is a JSON list"),
-        ("g.jsonl", b"\xff\xfe\x00", "cannot be read"),
+        ("g.jsonl", b"\xff\xfe\x00", "NUL bytes"),
+        ("g.jsonl.gz", gzip.compress(b'{"a"\x00'), "NUL bytes"),
+        (
+            "g.jsonl",
+            '{"a": "é"}\n'.encode() + '{"a": "é"}'.encode("latin-1"),
+            "line 2 .* UTF-8 .byte 0xe9 at 7",
+        ),
         ("g.jsonl", b"[" * 200_000, "line 1 is not JSON"),
         ("g.jsonl.gz", b"no gzip", "cannot be read"),
         ("g.jsonl.gz", gzip.compress(b"{}")[:10] + b"\xff\xff\xff\xff", "cannot be read"),
@@ -149,6 +155,22 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path, name, content, words):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(UserError, match=words):
         list(read_rows(tmp_path / name))
+
+
+@pytest.mark.parametrize("name", ["g.jsonl", "g.jsonl.gz", "g.parquet"])
+def test_reading_says_how_far_it_is(tmp_path, name):
+    rows = [{"a": number, "b": "x"} for number in range(1000)]
+    if name.endswith("parquet"):
+        pq.write_table(pa.Table.from_pylist(rows), tmp_path / name)
+    else:
+        content = "".join(json.dumps(row) + "\n" for row in rows).encode()
+        (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith("gz") else content)
+    places = []
+    read = list(read_rows(tmp_path / name, ["a"], places.append))
+    assert [row["a"] for row in read] == list(range(1000))
+    assert ("b" in read[0]) == (not name.endswith("parquet"))
+    assert places == sorted(places)
+    assert places[-1] == (tmp_path / name).stat().st_size
 
 
 def test_parquet_text_that_is_no_utf8_is_named(tmp_path):
