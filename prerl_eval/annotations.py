@@ -121,7 +121,11 @@ def read_annotations(run: Path, name: str, columns: Sequence[str] | None = None)
 def annotated_keys(run: Path, name: str) -> set[store.RowKey]:
     """Keys of the samples that the annotation speaks of: what a resumed maker skips."""
     table = read_annotations(run, name, KEY)
-    return set(zip(*(column.to_pylist() for column in table.itercolumns()), strict=True)) if len(table) else set()
+    return (
+        set(zip(*(column.to_pylist() for column in table.itercolumns()), strict=True))
+        if len(table)
+        else set()
+    )
 
 
 def write_annotations(run: Path, name: str, rows: Iterable[Annotation]) -> Path | None:
@@ -131,14 +135,25 @@ def write_annotations(run: Path, name: str, rows: Iterable[Annotation]) -> Path 
     leaves each sample either wholly annotated or not at all. Raises RunStopped on a full disk.
     """
     made = list(rows)
-    if not made:
-        return None
-    columns = {field.name: [getattr(row, field.name) for row in made] for field in fields(Annotation)}
-    for column in ("label", "note"):
-        columns[column] = [text.encode("utf-8", "replace").decode("utf-8") for text in columns[column]]
-    return store.append_part(annotation_folder(run, name), pa.table(columns, schema=ANNOTATION_SCHEMA))
+    return store.append_part(annotation_folder(run, name), _table(made)) if made else None
+
+
+def replace_annotations(run: Path, name: str, rows: Iterable[Annotation]) -> None:
+    """Store rows in the place of all that the annotation holds, atomically where it is one part.
+
+    For makers whose statements change as they learn more. The caller holds `annotation_lock`.
+    Raises RunStopped on a full disk.
+    """
+    store.replace_parts(annotation_folder(run, name), _table(list(rows)))
 
 
 def annotation_lock(run: Path, name: str) -> store.RunLock:
     """The right to write one annotation; several annotations of a run can be written at once."""
     return store.RunLock(annotation_folder(run, name))
+
+
+def _table(rows: Sequence[Annotation]) -> pa.Table:
+    columns = {field.name: [getattr(row, field.name) for row in rows] for field in fields(Annotation)}
+    for column in ("label", "note"):
+        columns[column] = [text.encode("utf-8", "replace").decode("utf-8") for text in columns[column]]
+    return pa.table(columns, schema=ANNOTATION_SCHEMA)

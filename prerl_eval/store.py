@@ -56,6 +56,8 @@ SCHEMA = pa.schema(
     metadata={"prerl_schema_version": str(SCHEMA_VERSION)},
 )
 
+FIRST_PART = "part-00000.parquet"
+
 RowKey = tuple[str, str, int, int]
 """(benchmark, problem_id, sample_index, step): unique within a run."""
 
@@ -154,6 +156,17 @@ def append_part(folder: Path, table: pa.Table) -> Path:
     final = folder / f"part-{number:05d}.parquet"
     _put(final, table)
     return final
+
+
+def replace_parts(folder: Path, table: pa.Table) -> None:
+    """Put `table` in the place of all parts of a folder. A folder of one part is replaced atomically.
+
+    Raises RunStopped on a full disk.
+    """
+    for part in parts_in(folder):
+        if part.name != FIRST_PART:
+            _remove(part)
+    _put(folder / FIRST_PART, table)
 
 
 def drop_rows_after(run: Path, step: int) -> int:

@@ -71,7 +71,7 @@ class OpenAIEngine:
             )
         self._model = checkpoint.ref
         self._refused = frozenset()
-        self._loop.submit(self._check_model()).result()
+        self._loop.submit(check_model(self._client, self._url, self._model, "--ckpt")).result()
 
     def describe(self) -> dict[str, Any]:
         """Server address, model and concurrency; what the server runs on it does not tell."""
@@ -99,26 +99,6 @@ class OpenAIEngine:
         self._loop.close(self._client.close if self._client else None)
         self._client = None
 
-    async def _check_model(self) -> None:
-        from openai import APIConnectionError, APIError, AuthenticationError, PermissionDeniedError
-
-        client = self._client.with_options(max_retries=1, timeout=20.0)
-        try:
-            served = [model.id async for model in client.models.list()]
-        except APIConnectionError as error:
-            raise UserError(f"no server answers at {self._url}; start it or correct --base-url") from error
-        except (AuthenticationError, PermissionDeniedError) as error:
-            raise UserError(f"{self._url} refuses the key; set OPENAI_API_KEY") from error
-        except APIError:
-            return  # No list of models at this server: the first request will tell.
-        except NOT_THE_API as error:
-            raise UserError(
-                f"{self._url} is no OpenAI-compatible server (its /models is no list of models); "
-                "correct --base-url"
-            ) from error
-        if served and self._model not in served:
-            raise UserError(f"{self._url} serves no {self._model}; give --ckpt one of: {', '.join(served)}")
-
     async def _complete(self, request: Request, sampling: Sampling) -> Completion:
         import openai
 
@@ -132,17 +112,17 @@ class OpenAIEngine:
             except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
                 # Another request in flight may have learned it meanwhile.
                 if refused == self._refused:
-                    self._do_without(_refusable(_reason(error), fields, sampling), error)
+                    self._do_without(_refusable(reason_of(error), fields, sampling), error)
             except openai.APIConnectionError as error:
                 raise RunStopped(
-                    f"the server at {self._url} went away ({_reason(error)}); stored rows are safe, "
+                    f"the server at {self._url} went away ({reason_of(error)}); stored rows are safe, "
                     "start it again and run the same command to go on"
                 ) from error
             except openai.APIError as error:
                 raise RunStopped(self._failure(error)) from error
             except NOT_THE_API as error:
                 raise RunStopped(
-                    f"{self._url} sent a reply that holds no completion ({_reason(error)}); "
+                    f"{self._url} sent a reply that holds no completion ({reason_of(error)}); "
                     "stored rows are safe, the same command goes on from there"
                 ) from error
 
@@ -164,9 +144,35 @@ class OpenAIEngine:
 
     def _failure(self, error: Exception) -> str:
         return (
-            f"{self._url} cannot answer ({_reason(error)}); "
+            f"{self._url} cannot answer ({reason_of(error)}); "
             "stored rows are safe, the same command goes on from there"
         )
+
+
+async def check_model(client: Any, url: str, model: str, flag: str) -> None:
+    """Ask the server behind an AsyncOpenAI client at `url` for its models.
+
+    Raises UserError where nobody answers, the key is refused, it is no such server, or it lists
+    models and `model` is not among them; `flag` is the option that names the model. A server
+    without a list passes: its first request will tell.
+    """
+    from openai import APIConnectionError, APIError, AuthenticationError, PermissionDeniedError
+
+    try:
+        served = [entry.id async for entry in client.with_options(max_retries=1, timeout=20.0).models.list()]
+    except APIConnectionError as error:
+        raise UserError(f"no server answers at {url}; start it or correct --base-url") from error
+    except (AuthenticationError, PermissionDeniedError) as error:
+        raise UserError(f"{url} refuses the key; set OPENAI_API_KEY") from error
+    except APIError:
+        return
+    except NOT_THE_API as error:
+        raise UserError(
+            f"{url} is no OpenAI-compatible server (its /models is no list of models); correct --base-url"
+        ) from error
+    if served and model not in served:
+        more = f" and {len(served) - 20} more" if len(served) > 20 else ""
+        raise UserError(f"{url} serves no {model}; give {flag} one of: {', '.join(served[:20])}{more}")
 
 
 def _fields(request: Request, sampling: Sampling, refused: frozenset[str]) -> dict[str, Any]:
@@ -230,7 +236,7 @@ def _chat_text(message: Any) -> str:
     return f"<think>{thinking}</think>{answer}" if answer else f"<think>{thinking}"
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
     """What the server said, in one line: frameworks put it in different places of the body."""
     body, response = getattr(error, "body", None), getattr(error, "response", None)
     said = body.get("message") if isinstance(body, dict) else None

@@ -1,7 +1,7 @@
 """Many requests at a time on a background event loop, handed over in the main thread as they finish.
 
-Shared by the engines that wait for something asynchronous (vllm, openai). Does not know what they
-wait for.
+Shared by whoever waits for something asynchronous: the engines vllm and openai, and the judge of
+package behavior. Does not know what they wait for.
 """
 
 from __future__ import annotations
@@ -15,10 +15,9 @@ from concurrent.futures import Future
 from multiprocessing import resource_tracker
 from typing import Any, TypeVar
 
-from prerl_eval.engines.base import Completion, Finished, Request
-
 T = TypeVar("T")
-Complete = Callable[[Request], Awaitable[Completion]]
+Asked = TypeVar("Asked")
+Answer = TypeVar("Answer")
 
 
 class BackgroundLoop:
@@ -37,13 +36,15 @@ class BackgroundLoop:
             self._thread.start()
         return asyncio.run_coroutine_threadsafe(work, self._loop)
 
-    def stream(self, requests: Sequence[Request], complete: Complete, width: int) -> Iterator[Finished]:
+    def stream(
+        self, requests: Sequence[Asked], complete: Callable[[Asked], Awaitable[Answer]], width: int
+    ) -> Iterator[list[tuple[Asked, Answer]]]:
         """Complete every request, at most `width` at a time and in order of `requests`; yield as they finish.
 
         The first error ends the stream: it is raised here, and what is in flight is cancelled. The
         same happens to what is in flight when the caller stops listening.
         """
-        results: queue.SimpleQueue[tuple[Request, Completion] | None] = queue.SimpleQueue()
+        results: queue.SimpleQueue[tuple[Asked, Answer] | None] = queue.SimpleQueue()
         feed = self.submit(_feed(requests, complete, width, results))
         feed.add_done_callback(lambda _: results.put(None))
         try:
@@ -81,7 +82,10 @@ def _run(loop: asyncio.AbstractEventLoop) -> None:
 
 
 async def _feed(
-    requests: Sequence[Request], complete: Complete, width: int, results: queue.SimpleQueue[Any]
+    requests: Sequence[Asked],
+    complete: Callable[[Asked], Awaitable[Answer]],
+    width: int,
+    results: queue.SimpleQueue[Any],
 ) -> None:
     waiting = iter(requests)
 
