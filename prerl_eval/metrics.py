@@ -89,21 +89,34 @@ def interval(values: ArrayLike) -> tuple[Floats, Floats]:
     or 1, so that the rare problems which carry the variance may not be among the P; where all
     agree, each problem is one coin flip.
     """
-    from scipy.special import betaincinv, stdtrit
+    from scipy.special import betaincinv
+
+    mean, flips = coin_flips(values)
+    if np.shape(values)[0] < 2:
+        return np.zeros_like(mean), np.ones_like(mean)
+    heads, tails = flips * mean, flips * (1.0 - mean)
+    low = np.where(heads > 0, betaincinv(np.maximum(heads, TINY), tails + 1.0, 0.025), 0.0)
+    high = np.where(tails > 0, betaincinv(heads + 1.0, np.maximum(tails, TINY), 0.975), 1.0)
+    return low, high
+
+
+def coin_flips(values: ArrayLike) -> tuple[Floats, Floats]:
+    """Means of values float[P, ...], and how many coin flips have their variance: each float[...].
+
+    The flips are those of `interval`, the t quantile of P - 1 degrees of freedom in them; 0 for one
+    problem, of whose spread nothing is known.
+    """
+    from scipy.special import stdtrit
 
     values_p = np.asarray(values, dtype=np.float64)
     problems = values_p.shape[0]
     mean = np.clip(values_p.mean(axis=0), 0.0, 1.0)
     if problems < 2:
-        return np.zeros_like(mean), np.ones_like(mean)
+        return mean, np.zeros_like(mean)
     seen = ((values_p - mean) ** 2).sum(axis=0)
     largest = (problems - 1) * mean * (1.0 - mean)
     flips = problems * (largest + DOUBT / problems) / (seen + DOUBT / problems)
-    flips *= (Z95 / stdtrit(problems - 1, 0.975)) ** 2
-    heads, tails = flips * mean, flips * (1.0 - mean)
-    low = np.where(heads > 0, betaincinv(np.maximum(heads, TINY), tails + 1.0, 0.025), 0.0)
-    high = np.where(tails > 0, betaincinv(heads + 1.0, np.maximum(tails, TINY), 0.975), 1.0)
-    return low, high
+    return mean, np.asarray(flips * (Z95 / stdtrit(problems - 1, 0.975)) ** 2)
 
 
 @dataclass(frozen=True)
