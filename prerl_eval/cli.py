@@ -3,6 +3,7 @@
     prerl-eval run --ckpt PATH --bench aime24      sample and grade (resumable)
     prerl-eval summary RUN...                      Avg@n, Pass@k, maj@k, rates
     prerl-eval passk RUN... --out curve.png        Pass@k curves
+    prerl-eval budget RUN                          accuracy against token budget
 
 Imports nothing but typer at the top: `--help` must not wait for torch.
 """
@@ -43,6 +44,10 @@ LooseBox = Annotated[
 ]
 Step = Annotated[int | None, typer.Option(help="Training step, where a run holds several.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+SomeBench = Annotated[
+    list[str] | None, typer.Option("--bench", help="Only this benchmark of the runs; repeatable.")
+]
+Picture = Annotated[Path | None, typer.Option("--out", help="Picture: .png, .svg or .pdf.")]
 
 
 @app.command()
@@ -156,6 +161,28 @@ def passk(
         typer.echo(line)
 
 
+@app.command()
+def budget(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders, one line each.")],
+    budgets: Annotated[
+        list[int] | None,
+        typer.Option("--budget", help="A budget in tokens; repeatable. Default: evenly spaced ones."),
+    ] = None,
+    bench: SomeBench = None,
+    out: Picture = None,
+    csv: Annotated[Path | None, typer.Option(help="The same points as CSV.")] = None,
+    step: Step = None,
+    json: Json = False,
+) -> None:
+    """Accuracy against token budget: a response that is longer than the budget counts as cut."""
+    from prerl_eval.budget import draw_budget
+
+    lines, facts = draw_budget(
+        runs, benchmarks=bench or (), step=step, budgets=budgets or (), out=out, csv_file=csv
+    )
+    _print_lines_or_json(lines, facts, json)
+
+
 @app.command(name="list")
 def list_benchmarks(json: Json = False) -> None:
     """The benchmarks that come with prerl."""
@@ -240,6 +267,13 @@ def regrade(
     for path in runs:
         for line in regrade_run(path, accept_box_in_thinking=accept_box_in_thinking, workers=workers):
             typer.echo(line)
+
+
+def _print_lines_or_json(lines: list[str], facts: object, json: bool) -> None:
+    if json:
+        _print_json(facts)
+    else:
+        typer.echo("\n".join(lines))
 
 
 def _print_json(value: object) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -108,16 +108,29 @@ def check_suffix(out: Path) -> None:
 
 def write_csv(labelled: LabelledCurves, file: Path) -> None:
     """All points, fractions of 1: run, benchmark, k, pass, lo, hi, uncertain (0 or 1)."""
+    rows = [
+        [label, name, *point]
+        for label, curves in labelled
+        for name, curve in curves.items()
+        for point in zip(
+            *(
+                column.tolist()
+                for column in (curve.k, curve.value, curve.low, curve.high, curve.uncertain.astype(int))
+            ),
+            strict=True,
+        )
+    ]
+    write_table(file, ["run", "benchmark", "k", "pass", "lo", "hi", "uncertain"], rows)
+
+
+def write_table(file: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """A CSV file, with its folder. Raises UserError where it cannot be written."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with file.open("w", encoding="utf-8", newline="") as stream:
             writer = csv.writer(stream, lineterminator="\n")
-            writer.writerow(["run", "benchmark", "k", "pass", "lo", "hi", "uncertain"])
-            for label, curves in labelled:
-                for name, curve in curves.items():
-                    columns = (curve.k, curve.value, curve.low, curve.high, curve.uncertain.astype(int))
-                    for point in zip(*(column.tolist() for column in columns), strict=True):
-                        writer.writerow([label, name, *point])
+            writer.writerow(header)
+            writer.writerows(rows)
     except OSError as error:
         raise UserError(f"cannot write {file} ({error.strerror}); give another --csv") from error
 

@@ -56,8 +56,8 @@ class Tally:
     samples, correct, failed, unparsed: int[P], scored rows, and those of them that are correct,
     that the grader failed on (timeout or error), and that hold no answer. statuses: the six, in
     their order. missing: planned rows not stored yet, 0 where the run has no plan (imports).
-    known_finish, cut: rows whose finish reason is known, and is "length". tokens: completion
-    tokens of all scored rows, None where no row says.
+    known_finish, cut: rows whose finish reason is known, and is "length". problem_tokens: int[P],
+    completion tokens of a problem's scored rows, 0 where no row says.
     """
 
     benchmark: str
@@ -72,13 +72,18 @@ class Tally:
     missing: int
     known_finish: int
     cut: int
-    tokens: int | None
+    problem_tokens: NDArray[np.int64]
     graders: tuple[str, ...]
 
     @property
     def n(self) -> int:
         """Samples that every problem has: the largest k that any estimate is given for."""
         return int(self.samples.min()) if len(self.samples) else 0
+
+    @property
+    def tokens(self) -> int | None:
+        """Completion tokens of all scored rows, None where no row says."""
+        return int(self.problem_tokens.sum()) or None
 
 
 def tally_run(run: Path, step: int | None = None) -> dict[str, Tally]:
@@ -194,9 +199,14 @@ def _tally(run: Path, name: str, table: pa.Table, plan: Mapping[str, Any]) -> Ta
         missing=missing,
         known_finish=len(scored) - sum(reasons[reason] for reason in UNKNOWN_FINISH),
         cut=reasons["length"],
-        tokens=pc.sum(scored["tokens"]).as_py() or None,
+        problem_tokens=_sums(problem, scored["tokens"], len(ids)),
         graders=tuple(sorted(scored["grader"].unique().to_pylist())),
     )
+
+
+def _sums(problem: NDArray[np.int64], values: pa.ChunkedArray, problems: int) -> NDArray[np.int64]:
+    known = np.asarray(pc.fill_null(values, 0), dtype=np.int64)
+    return np.bincount(problem, weights=known, minlength=problems).astype(np.int64)
 
 
 def _missing(run: Path, name: str, table: pa.Table, plan: Mapping[str, Any]) -> int:
