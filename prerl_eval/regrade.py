@@ -59,7 +59,7 @@ def _regrade_part(part: Path, pool: GradingPool, changes: Changes) -> None:
     except (pa.ArrowInvalid, OSError) as error:
         raise UserError(f"{part} is damaged ({str(error).splitlines()[0]}); move it away") from error
     rows = table.select([name for name in table.column_names if name != "token_ids"]).to_pylist()
-    problems = [_problem(row) for row in rows]
+    problems = [stored_problem(row) for row in rows]
     verdicts = pool.grade(
         (problem, row["completion"], row["finish_reason"], row["opens_thinking"])
         for problem, row in zip(problems, rows, strict=True)
@@ -71,7 +71,11 @@ def _regrade_part(part: Path, pool: GradingPool, changes: Changes) -> None:
         _replace(part, new)
 
 
-def _problem(row: Mapping[str, Any]) -> Problem:
+def stored_problem(row: Mapping[str, Any]) -> Problem:
+    """The problem of a stored row, as its grader needs it; its text is the whole prompt.
+
+    row: columns benchmark, problem_id, prompt, gold, grader, extra of the store.
+    """
     grader = row["grader"].partition("/")[0]
     extra = json.loads(row["extra"] or "{}")
     return Problem(row["benchmark"], row["problem_id"], row["prompt"], row["gold"], grader, extra)

@@ -106,22 +106,40 @@ def boxed_answer(text: str) -> str | None:
     if "boxed" not in text and "fbox" not in text:
         return None
     found = _boxes(text)
-    if not found:
-        return None
+    return _answer(text, found) if found else None
+
+
+def boxed_answers(text: str) -> list[tuple[int, int, str]]:
+    """Every boxed answer as (start, end, answer) of its boxes in the text, boxes joined as above."""
+    answers: list[tuple[int, int, str]] = []
+    joined: list[_Box] = []
+    for box in _boxes(text):
+        if joined and not _one_answer(text, joined[-1], box):
+            answers.append((joined[0].start, joined[-1].end, _answer(text, joined)))
+            joined = []
+        joined.append(box)
+    if joined:
+        answers.append((joined[0].start, joined[-1].end, _answer(text, joined)))
+    return answers
+
+
+def _answer(text: str, found: list[_Box]) -> str:
+    """What the last of the boxes answers, with those before it that belong to it."""
     answer = [found[-1].content]
     found = found[-MAX_BOXES:]
     for before, after in zip(reversed(found[:-1]), reversed(found[1:]), strict=True):
-        gap = text[before.end : after.start]
-        if (
-            not 0 < len(gap) <= MAX_GAP
-            or not _JOIN.fullmatch(gap)
-            or not _CONNECTIVE.search(gap)
-            or ". " in gap
-        ):
+        if not _one_answer(text, before, after):
             break
         if before.content not in answer:
             answer.insert(0, before.content)
     return ", ".join(answer)
+
+
+def _one_answer(text: str, before: _Box, after: _Box) -> bool:
+    gap = text[before.end : after.start]
+    return bool(
+        0 < len(gap) <= MAX_GAP and _JOIN.fullmatch(gap) and _CONNECTIVE.search(gap) and ". " not in gap
+    )
 
 
 def final_line_answer(text: str) -> str | None:
