@@ -1,0 +1,109 @@
+"""Intervals for ratios of sums over problems, and for differences of such ratios.
+
+Covers the step from per-problem influences to an interval: problems are a random sample, training
+seeds are a second one. Does not cover which ratio is of interest (support.py, rare.py). Derivation
+and measured coverage: docs/compare-statistics.md, "Shares".
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from prerl_eval.metrics import DOUBT, TINY, Z95, Floats
+
+SMOOTHING = 0.25
+"""See `difference_interval`; chosen by the sizes in docs/compare-statistics.md."""
+
+
+@dataclass(frozen=True)
+class Share:
+    """A share of problems, or a score made of shares, with its 95% interval over problems.
+
+    value is NaN, and the interval all that is possible, where nothing is there to be shared.
+    """
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Excess:
+    """A difference to the null with its 95% interval and the two-sided p-value of no difference."""
+
+    value: float
+    low: float
+    high: float
+    p: float
+
+
+UNKNOWN = Excess(math.nan, math.nan, math.nan, math.nan)
+"""Where a difference cannot be estimated: one problem, or nothing to share."""
+
+
+def variance(mean_z: Floats, seed_zs: Sequence[Floats] = ()) -> tuple[float, float]:
+    """Variance of a statistic from its influences, and the degrees of freedom of that variance.
+
+    mean_z: float[P], influence of each problem, averaged over seeds; the statistic moves like their
+    mean. seed_zs: for each side that was trained several times float[S, P], the influence under each
+    seed. The problems' part is var(mean_z) / P. A side's seeds add var(seed means) / S less what
+    problems and sampling alone put there (the interaction, Searle 1971, two-way random effects),
+    never below 0. Satterthwaite's degrees of freedom. (NaN, 0) for one problem.
+    """
+    problems = len(mean_z)
+    if problems < 2:
+        return math.nan, 0.0
+    total = float(mean_z.var(ddof=1)) / problems
+    loss = total**2 / (problems - 1)
+    for z in seed_zs:
+        seeds = len(z)
+        if seeds < 2:
+            continue
+        residual = z - z.mean(axis=0) - z.mean(axis=1, keepdims=True) + z.mean()
+        interaction = float((residual**2).sum()) / ((seeds - 1) * (problems - 1))
+        part = float(z.mean(axis=1).var(ddof=1)) / seeds - interaction / (seeds * problems)
+        total += max(part, 0.0)
+        loss += max(part, 0.0) ** 2 / (seeds - 1)
+    return total, (total**2 / loss if loss > 0 else problems - 1.0)
+
+
+def share_interval(value: float, var: float, freedom: float, units: float) -> tuple[float, float]:
+    """95% interval of a share in [0, 1] whose estimate has variance var on `freedom` degrees of freedom.
+
+    units: how many problems the share is over. As metrics.interval (Korn & Graubard 1998): the
+    interval of as many coin flips as have this variance, with the t quantile of its degrees of
+    freedom in them, the variance first drawn towards that of one flip per unit (by DOUBT / units). But
+    for these flips it is the Jeffreys interval (Brown, Cai & DasGupta 2001), which holds the truth
+    95% of the time on average where Clopper and Pearson's holds it at least 95%.
+    """
+    from scipy.special import betaincinv, stdtrit
+
+    if not units > 0 or not freedom > 0 or math.isnan(value):
+        return 0.0, 1.0
+    value = min(max(value, 0.0), 1.0)
+    largest, seen = units * value * (1.0 - value), units**2 * var
+    flips = units * (largest + DOUBT / units) / (seen + DOUBT / units)
+    flips *= (Z95 / float(stdtrit(freedom, 0.975))) ** 2
+    heads, tails = flips * value, flips * (1.0 - value)
+    low = float(betaincinv(heads + 0.5, tails + 0.5, 0.025)) if heads > TINY else 0.0
+    high = float(betaincinv(heads + 0.5, tails + 0.5, 0.975)) if tails > TINY else 1.0
+    return low, high
+
+
+def difference_interval(value: float, var: float, freedom: float, units: float) -> Excess:
+    """A difference of two shares of the same problems: its t interval and two-sided p-value.
+
+    SMOOTHING / units^2 is added to the variance, as though one more problem differed by a half: where
+    few problems differ at all, all in one direction by chance, their spread is seen as too small. So
+    the interval is never a point.
+    """
+    from scipy.special import stdtr, stdtrit
+
+    if not units > 0 or not freedom > 0 or math.isnan(value):
+        return UNKNOWN
+    error = math.sqrt(var + SMOOTHING / units**2)
+    reach = float(stdtrit(freedom, 0.975)) * error
+    p = 2.0 * float(stdtr(freedom, -abs(value) / error))
+    return Excess(value, value - reach, value + reach, p)
