@@ -24,7 +24,7 @@ from prerl_eval.errors import UserError
 from prerl_eval.grading.verdict import UNSCORED
 from prerl_eval.layout import WIDTH, percent, shorten, wrapped
 from prerl_eval.metrics import Floats, interval, majority_ks, pass_at_k_table
-from prerl_eval.plots import check_suffix, run_labels, write_table
+from prerl_eval.plots import check_files, run_labels, write_table
 from prerl_eval.store import read_record, read_samples
 from prerl_eval.tally import tally_run
 
@@ -193,10 +193,7 @@ def draw_budget(
     tokens: [...], pass: {k: [...]}, pass_ci: {k: [[lo, hi], ...]}}}}; k = 1 is Avg@n. Raises UserError
     as `measure_budgets` does, before anything is written.
     """
-    if out is not None:
-        check_suffix(out)
-        if csv_file is not None and csv_file.resolve() == out.resolve():
-            raise UserError(f"--csv {csv_file} is the file of --out; give another --csv")
+    check_files(out, csv_file)
     measured = [
         (label, measure_budgets(run, benchmarks=benchmarks, step=step, budgets=budgets))
         for label, run in zip(run_labels(runs), runs, strict=True)

@@ -3,6 +3,7 @@
     prerl-eval run --ckpt PATH --bench aime24      sample and grade (resumable)
     prerl-eval summary RUN...                      Avg@n, Pass@k, maj@k, rates
     prerl-eval passk RUN... --out curve.png        Pass@k curves
+    prerl-eval trajectory RUN...                   scores and saturation, training step by step
     prerl-eval budget RUN                          accuracy against token budget
 
 Imports nothing but typer at the top: `--help` must not wait for torch.
@@ -46,6 +47,16 @@ Step = Annotated[int | None, typer.Option(help="Training step, where a run holds
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 SomeBench = Annotated[
     list[str] | None, typer.Option("--bench", help="Only this benchmark of the runs; repeatable.")
+]
+Null = Annotated[
+    str | None,
+    typer.Option(
+        "--null", help="A second run of the base, with another seed: what an unchanged model shows."
+    ),
+]
+AllowDifferences = Annotated[
+    bool,
+    typer.Option("--allow-differences", help="Compare runs although problems, prompts or sampling differ."),
 ]
 Picture = Annotated[Path | None, typer.Option("--out", help="Picture: .png, .svg or .pdf.")]
 
@@ -181,6 +192,31 @@ def budget(
         runs, benchmarks=bench or (), step=step, budgets=budgets or (), out=out, csv_file=csv
     )
     _print_lines_or_json(lines, facts, json)
+
+
+@app.command()
+def trajectory(
+    runs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="RUN...",
+            help="Evaluations of one training: runs, STEP=RUN, a folder of runs, or a training run.",
+        ),
+    ],
+    null: Null = None,
+    bench: SomeBench = None,
+    out: Picture = None,
+    csv: Annotated[Path | None, typer.Option(help="All figures as CSV.")] = None,
+    allow_differences: AllowDifferences = False,
+    json: Json = False,
+) -> None:
+    """Avg, Pass@k and saturation against the training step."""
+    from prerl_eval.plots import check_files
+    from prerl_eval.trajectory import draw_trajectory, measure_trajectory
+
+    check_files(out, csv)
+    facts = measure_trajectory(runs, benchmarks=bench or (), null=null, allow_differences=allow_differences)
+    _print_lines_or_json(draw_trajectory(facts, out, csv), facts, json)
 
 
 @app.command(name="list")

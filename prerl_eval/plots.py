@@ -61,10 +61,7 @@ def draw_passk(
     k: largest k to show, None for every k <= n. Raises UserError, before anything is written, for
     a suffix other than png, svg, pdf, for one file as both, and for a k above some n.
     """
-    if out is not None:
-        check_suffix(out)
-        if csv is not None and csv.resolve() == out.resolve():
-            raise UserError(f"--csv {csv} is the file of --out; give another --csv")
+    check_files(out, csv)
     labelled = [
         (label, passk_curves(run, step, k)) for label, run in zip(run_labels(runs), runs, strict=True)
     ]
@@ -104,6 +101,15 @@ def check_suffix(out: Path) -> None:
     """Raise UserError for a picture that is not .png, .svg or .pdf."""
     if out.suffix.lower() not in SUFFIXES:
         raise UserError(f"--out {out} has no known picture format; name it .png, .svg or .pdf")
+
+
+def check_files(out: Path | None, csv: Path | None) -> None:
+    """Raise UserError for a picture of an unknown format, and for one file as picture and CSV."""
+    if out is None:
+        return
+    check_suffix(out)
+    if csv is not None and csv.resolve() == out.resolve():
+        raise UserError(f"--csv {csv} is the file of --out; give another --csv")
 
 
 def write_csv(labelled: LabelledCurves, file: Path) -> None:
