@@ -26,7 +26,7 @@ def transformers_server(model: Path, cache: Path) -> Iterator[tuple[str, subproc
     """`transformers serve`: its address and process. It serves `model` under that path."""
     port = free_port()
     code = f"from transformers.cli.serve import Serve; Serve({str(model)!r}, port={port}, device='cpu')"
-    with _running([sys.executable, "-c", code], port, {"HF_HUB_CACHE": str(cache)}) as process:
+    with running([sys.executable, "-c", code], port, {"HF_HUB_CACHE": str(cache)}) as process:
         yield f"http://localhost:{port}/v1", process
 
 
@@ -37,12 +37,12 @@ def vllm_server(model: Path, *flags: str) -> Iterator[tuple[str, subprocess.Pope
     command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(model)]
     settings = ["--dtype", "float32", "--enforce-eager", "--port", str(port), *flags]
     environment = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_LOGGING_LEVEL": "WARNING", "VLLM_NO_USAGE_STATS": "1"}
-    with _running([*command, *settings], port, environment) as process:
+    with running([*command, *settings], port, environment) as process:
         yield f"http://localhost:{port}/v1", process
 
 
 @contextmanager
-def _running(command: list[str], port: int, environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+def running(command: list[str], port: int, environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
     process = subprocess.Popen(command, env={**os.environ, **environment}, start_new_session=True)
     try:
         _wait_until_healthy(process, port)

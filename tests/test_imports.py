@@ -22,6 +22,7 @@ LIGHT = (
     "prerl_train.train",
     "behavior.cli",
     "behavior",
+    "behavior.judge.judge",
     "prerl_eval.grading",
     "prerl_eval.store",
     "prerl_eval.metrics",
