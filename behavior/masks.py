@@ -14,24 +14,29 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import repeat
 
 import numpy as np
+from numpy.typing import NDArray
 
-from behavior.text import Folded, fold
+from behavior.text import Folded, fold, foreign_characters
 
 COPY_WORDS = 5
 """Words in a row that stand in the prompt in the same order: from here on they are a copy."""
 
-_HAN = "\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
-_WORDS = re.compile(rf"[{_HAN}]|[^\W{_HAN}]+")
-_PLAIN_WORDS = re.compile(r"\w+")
+_HAN = re.compile("[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]")
+_HAN_WORDS = re.compile(rf"{_HAN.pattern}|[^\W{_HAN.pattern[1:-1]}]+")
 _QUOTED = re.compile(r'"([^"\n]{1,1000})"')
+_IN_WORD = bytes(i >= 128 or chr(i).isalnum() or chr(i) == "_" for i in range(256))
+_SPACED = bytes(i if inside else 32 for i, inside in enumerate(_IN_WORD))
+_ELSEWHERE = b"?"
+_IMAGE = _IN_WORD[: ord(_ELSEWHERE)] + b"\x01" + _IN_WORD[ord(_ELSEWHERE) + 1 :]
 
-_OPENERS = re.compile(
-    r"(?P<fence>^[ \t]*(?P<ticks>```+|~~~+))|(?P<inline>`+)|(?P<dollars>\$\$?)"
-    r"|(?P<round>\\\()|(?P<square>\\\[)|\\begin\{(?P<environment>\w+\*?)\}|(?P<asy>\[asy\])|(?P<escaped>\\[$`\\])",
-    re.MULTILINE,
-)
+# Each alternative begins with a plain character: `re` then skips to those fast.
+_OPENERS = re.compile(r"``*|~~~~*|\$\$?|\\(?:[\[($`\\]|begin\{\w+\*?\})|\[asy\]")
+_CLOSERS = {"\\(": "\\)", "\\[": "\\]", "[asy]": "[/asy]"}
+_INDENT = 40
+"""Spaces and tabs before a fence that are looked at, at most."""
 _ENVIRONMENTS = re.compile(
     r"(equation|align|aligned|alignat|flalign|gather|gathered|multline|eqnarray|split|array|cases|math"
     r"|displaymath|[pbvBV]?(small)?matrix|verbatim|lstlisting|minted|tikzpicture|asy)\*?"
@@ -81,9 +86,7 @@ def copied(folded: Folded, prompt: str) -> list[Span]:
     drops the prompt's dollar signs is still one. Each Han character or kana is a word.
     """
     known = _prepare(prompt)
-    spans = []
-    for start, end in _copied_words(folded.text, known):
-        spans.append(folded.raw_span(start, end))
+    spans = [folded.raw_span(start, end) for start, end in _copied_words(folded.text, known)]
     for quote in _QUOTED.finditer(folded.text):
         inside = " ".join(_words(quote[1]))
         if inside and f" {inside} " in known.words:
@@ -101,31 +104,45 @@ def _prepare(prompt: str) -> _Prompt:
 
 
 def _words(text: str) -> list[str]:
-    return _word_pattern(text).findall(text)
+    """The words of a folded text: runs of letters, digits and underscores; Han and kana one by one."""
+    if not text.isascii() and _HAN.search(text):
+        return _HAN_WORDS.findall(text)
+    return _only_words(text).encode("utf-8", "replace").translate(_SPACED).decode().split()
 
 
-def _word_pattern(text: str) -> re.Pattern[str]:
-    return _PLAIN_WORDS if text.isascii() else _WORDS
+def _places(text: str) -> NDArray[np.int64]:
+    """int64[words, 2]: start and end (exclusive) of each of `_words(text)`."""
+    if not text.isascii() and _HAN.search(text):
+        return np.array([match.span() for match in _HAN_WORDS.finditer(text)], dtype=np.int64)
+    image = _only_words(text).replace("?", " ").encode("ascii", "replace").translate(_IMAGE)
+    return np.flatnonzero(np.diff(np.frombuffer(b"\0" + image + b"\0", dtype=np.int8))).reshape(-1, 2)
+
+
+def _only_words(text: str) -> str:
+    """Text with a space for each character outside ASCII that belongs in no word; the length stays."""
+    for char in foreign_characters(text):
+        if not char.isalnum():
+            text = text.replace(char, " ")
+    return text
 
 
 def _copied_words(text: str, known: _Prompt) -> Iterator[Span]:
-    get = known.vocabulary.get
-    numbers = [get(word, -1) for word in _words(text)]
+    words = _words(text)
+    numbers = np.fromiter(map(known.vocabulary.get, words, repeat(-1)), dtype=np.int64, count=len(words))
     # Most words of a response are not in the prompt: only where COPY_WORDS in a row are is it worth a look.
-    strange = np.concatenate([[0], np.cumsum(np.array(numbers, dtype=np.int32) < 0)])
+    strange = np.concatenate([[0], np.cumsum(numbers < 0)])
     familiar = np.flatnonzero(strange[COPY_WORDS:] == strange[:-COPY_WORDS])
-    hits = [at for at in familiar.tolist() if tuple(numbers[at : at + COPY_WORDS]) in known.runs]
+    hits = [at for at in familiar.tolist() if tuple(numbers[at : at + COPY_WORDS].tolist()) in known.runs]
     if not hits:
         return
-    places = [match.span() for match in _word_pattern(text).finditer(text)]
+    places = _places(text)
     first = last = hits[0]
-    for hit in hits[1:]:
+    for hit in [*hits[1:], len(words) + COPY_WORDS]:
         # Runs that share a word are one copy.
         if hit > last + COPY_WORDS - 1:
-            yield places[first][0], places[last + COPY_WORDS - 1][1]
+            yield int(places[first, 0]), int(places[last + COPY_WORDS - 1, 1])
             first = hit
         last = hit
-    yield places[first][0], places[last + COPY_WORDS - 1][1]
 
 
 def code_and_math(text: str) -> Iterator[Span]:
@@ -140,8 +157,6 @@ def code_and_math(text: str) -> Iterator[Span]:
     at = 0
     while match := _OPENERS.search(text, at):
         at = match.end()
-        if match["escaped"]:
-            continue
         end = _closing(text, match, missing)
         if end > at:
             yield match.start(), end
@@ -150,19 +165,26 @@ def code_and_math(text: str) -> Iterator[Span]:
 
 def _closing(text: str, match: re.Match[str], missing: set[str]) -> int:
     """Where what `match` opens ends; 0 where it opens nothing."""
-    at = match.end()
-    if match["fence"]:
-        end = _find(text, "\n" + match["ticks"], at, missing)
-        return end if end else len(text)
-    if match["inline"]:
-        end = _find(text, match["inline"], at, missing)
-        return end if end and not _blank(text, at, end) else 0
-    if match["dollars"]:
-        return _dollars(text, match["dollars"], at, missing)
-    if environment := match["environment"]:
-        closer = f"\\end{{{environment}}}"
-        return _find(text, closer, at, missing) if _ENVIRONMENTS.fullmatch(environment) else 0
-    return _find(text, "[/asy]" if match["asy"] else "\\)" if match["round"] else "\\]", at, missing)
+    opener, at = match[0], match.end()
+    if opener in _CLOSERS:
+        return _find(text, _CLOSERS[opener], at, missing)
+    if opener[0] == "$":
+        return _dollars(text, opener, at, missing)
+    if len(opener) >= 3 and opener[0] in "`~" and _begins_line(text, match.start()):
+        end = re.compile(rf"\n[ \t]*{opener}").search(text, at)
+        return end.end() if end else len(text)
+    if opener[0] == "`":
+        end_tick = _find(text, opener, at, missing)
+        return 0 if _blank(text, at, end_tick) else end_tick
+    if opener.startswith("\\begin") and _ENVIRONMENTS.fullmatch(opener[7:-1]):
+        return _find(text, f"\\end{opener[6:]}", at, missing)
+    return 0
+
+
+def _begins_line(text: str, at: int) -> bool:
+    before = text[max(0, at - _INDENT) : at]
+    line = before[before.rfind("\n") + 1 :]
+    return not line.strip(" \t") and (line != before or at <= _INDENT)
 
 
 def _dollars(text: str, sign: str, at: int, missing: set[str]) -> int:

@@ -3,9 +3,9 @@
 import argparse
 import sys
 
-from tests.speed import engine, grading, startup
+from tests.speed import counting, engine, grading, startup
 
-MODULES = (startup, grading, engine)
+MODULES = (startup, grading, counting, engine)
 
 
 def main() -> None:
