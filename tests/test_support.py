@@ -10,7 +10,8 @@ from scipy import stats
 from prerl_eval.comparison.arms import Arm
 from prerl_eval.comparison.newly import fisher, newly_solved_and_lost, step_up
 from prerl_eval.comparison.shares import difference_interval, share_interval, variance
-from prerl_eval.comparison.support import RATES, both_halves_solved, support_change
+from prerl_eval.comparison.splits import both_halves_solved
+from prerl_eval.comparison.support import RATES, support_change
 from prerl_eval.metrics import DOUBT, Z95
 from tests.support_coverage import trials
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from prerl_eval.comparison.arms import Arm, paired
+from prerl_eval.comparison.splits import hypergeometric
 from prerl_eval.metrics import Floats
 
 
@@ -59,23 +60,15 @@ def fisher(
     The p-value adds up all tables, under equal chances given both margins, that are no likelier than
     the one seen (as scipy.stats.fisher_exact, for all problems at once).
     """
-    from scipy.special import gammaln
-
-    a, n_a, b, n_b = (np.asarray(x, dtype=np.int64) for x in (correct_a, samples_a, correct_b, samples_b))
-    total = a + b
+    a, n_a, b, n_b = (
+        np.asarray(x, dtype=np.int64)[:, None] for x in (correct_a, samples_a, correct_b, samples_b)
+    )
     x = np.arange(int(n_a.max(initial=0)) + 1)[None, :]
-    possible = (x <= np.minimum(n_a, total)[:, None]) & (x >= np.maximum(total - n_b, 0)[:, None])
-    inside = np.where(possible, x, np.maximum(total - n_b, 0)[:, None])
-
-    def log_choose(size: NDArray[np.int64], some: NDArray[np.int64]) -> Floats:
-        return np.asarray(gammaln(size + 1) - gammaln(some + 1) - gammaln(size - some + 1))
-
-    log_ways = log_choose(n_a[:, None], inside) + log_choose(n_b[:, None], total[:, None] - inside)
-    chance = np.where(possible, np.exp(log_ways - log_choose(n_a + n_b, total)[:, None]), 0.0)
-    seen = np.take_along_axis(chance, a[:, None], axis=1)
+    chance = hypergeometric(x, n_a, a + b, n_a + n_b)
+    seen = np.take_along_axis(chance, a, axis=1)
     # The tolerance keeps tables of equal chance together in spite of rounding.
     p = np.where(chance <= seen * (1 + 1e-7), chance, 0.0).sum(axis=1)
-    ends = np.where(possible & (chance > 0), chance, np.inf).min(axis=1, keepdims=True)
+    ends = np.where(chance > 0, chance, np.inf).min(axis=1, keepdims=True)
     least = np.where(chance <= ends * (1 + 1e-7), chance, 0.0).sum(axis=1)
     return np.minimum(p, 1.0), np.minimum(least, 1.0)
 

@@ -15,7 +15,8 @@ import numpy as np
 from prerl_eval.comparison.arms import Arm, paired
 from prerl_eval.comparison.newly import Newly, newly_solved_and_lost
 from prerl_eval.comparison.shares import Excess, Share, difference_interval, share_interval, variance
-from prerl_eval.metrics import Floats, pass_at_k_table
+from prerl_eval.comparison.splits import both_halves_solved, solved_in
+from prerl_eval.metrics import Floats
 
 RATES = ("retention", "discovery", "dynamic", "net")
 
@@ -88,23 +89,6 @@ def support_change(base: Arm, other: Arm, null: Arm | None = None) -> SupportCha
         null_kind=kind,
         excess={rate: _excess(rate, matched, unchanged) for rate in RATES},
     )
-
-
-def solved_in(arm: Arm, m: int) -> Floats:
-    """Chance that m of a problem's samples hold a correct one, unbiased: float[S, P] (Pass@m)."""
-    rows = zip(arm.correct, arm.samples, strict=True)
-    return np.stack([pass_at_k_table(correct, samples, m)[:, -1] for correct, samples in rows])
-
-
-def both_halves_solved(arm: Arm, m: int) -> tuple[Floats, Floats]:
-    """(one, both): chances that one, and each of two, disjoint sets of m samples is solved: float[S, P].
-
-    Averaged over all ways to draw the two sets (hypergeometric): with u(k) = C(n-c, k) / C(n, k), the
-    chance that k samples hold nothing correct, both is 1 - 2 u(m) + u(2m). Unbiased for the square of
-    Pass@m, which is what two runs of one model give. Raises UserError for 2m > n.
-    """
-    one, either = solved_in(arm, m), solved_in(arm, 2 * m)
-    return one, 2.0 * one - either
 
 
 @dataclass(frozen=True)
