@@ -23,6 +23,12 @@ from prerl_eval.metrics import Z95, coin_flips, interval
 
 Floats = NDArray[np.float64]
 
+ALIKE = 0.2
+"""Correlation of a problem's items where the data do not tell; chosen by coverage (docs/agreement.md).
+
+With n items each, a problem's share is then taken to vary as that of n / (1 + (n - 1) ALIKE) items:
+one item is one coin flip, as in `prerl_eval.metrics`, and a thousand are five."""
+
 FEW_POSITIVES = 5
 """With fewer items that either side marks, the interval of kappa is not covered (docs/agreement.md)."""
 
@@ -71,7 +77,7 @@ def share(hits: ArrayLike, totals: ArrayLike) -> Estimate:
     if not totals_p.size:
         return Estimate()
     value, moves = _ratio(hits_p, totals_p)
-    return _estimate(value, *interval(value + moves))
+    return _estimate(value, *interval(value + moves, _doubt(totals_p)))
 
 
 def compare(a: ArrayLike, b: ArrayLike, problems: Sequence[object]) -> Pair:
@@ -111,7 +117,7 @@ def cohen(tables: ArrayLike) -> Estimate:
     a, d_a = _ratio(counts[:, 0] + counts[:, 1], totals)
     b, d_b = _ratio(counts[:, 0] + counts[:, 2], totals)
     chance = a * b + (1 - a) * (1 - b)
-    return _chance_corrected(alike, d_alike, chance, d_a * (2 * b - 1) + d_b * (2 * a - 1))
+    return _chance_corrected(alike, d_alike, chance, d_a * (2 * b - 1) + d_b * (2 * a - 1), _doubt(totals))
 
 
 def fleiss(ratings: ArrayLike, problems: Sequence[object]) -> Estimate:
@@ -135,7 +141,7 @@ def fleiss(ratings: ArrayLike, problems: Sequence[object]) -> Estimate:
         p, d_p = _ratio(_sums(which, column, count), items * judges)
         chance += p * p
         d_chance += 2 * p * d_p
-    return _chance_corrected(alike, d_alike, chance, d_chance)
+    return _chance_corrected(alike, d_alike, chance, d_chance, _doubt(items))
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,12 +207,14 @@ def rogan_gladen(
     return _estimate(*np.clip([value, middle - half, middle + half], 0.0, 1.0))
 
 
-def _chance_corrected(alike: float, d_alike: Floats, chance: float, d_chance: Floats) -> Estimate:
+def _chance_corrected(
+    alike: float, d_alike: Floats, chance: float, d_chance: Floats, doubt: float
+) -> Estimate:
     """1 - (1 - alike) / (1 - chance), its interval found on the scale of `alike`, which is in [0, 1]."""
     if 1 - chance < 1e-12:
         return Estimate()
     moves = d_alike - d_chance * (1 - alike) / (1 - chance)
-    low, high = interval(alike + moves)
+    low, high = interval(alike + moves, doubt)
     return _estimate(*(max(-1.0, 1 - (1 - float(edge)) / (1 - chance)) for edge in (alike, low, high)))
 
 
@@ -216,13 +224,19 @@ def _ratio(hits: Floats, totals: Floats) -> tuple[float, Floats]:
     return value, np.asarray((hits - value * totals) * (len(totals) / totals.sum()))
 
 
+def _doubt(items: Floats) -> float:
+    """Variance of a problem's share over so many items by that of one item, if they are alike by ALIKE."""
+    each = float(items.mean())
+    return (1 + (each - 1) * ALIKE) / each if each > 1 else 1.0
+
+
 def _flips(hits: ArrayLike, totals: ArrayLike) -> tuple[float, float] | None:
     """A share and the flips that have its variance; None where there is nothing to share."""
     hits_p, totals_p = _with_totals(hits, totals)
     if not totals_p.size:
         return None
     value, moves = _ratio(hits_p, totals_p)
-    return value, float(coin_flips(value + moves)[1])
+    return value, float(coin_flips(value + moves, _doubt(totals_p))[1])
 
 
 def _with_totals(hits: ArrayLike, totals: ArrayLike) -> tuple[Floats, Floats]:

@@ -77,7 +77,7 @@ def mean_and_se(values: ArrayLike) -> tuple[float, float]:
     return float(values_p.mean()), float(values_p.std(ddof=1) / np.sqrt(values_p.size))
 
 
-def interval(values: ArrayLike) -> tuple[Floats, Floats]:
+def interval(values: ArrayLike, doubt: float = 1.0) -> tuple[Floats, Floats]:
     """95% interval for the population mean of values in [0, 1]: (low, high), each float[...].
 
     values: float[P, ...], independent over the first axis (problems). Korn & Graubard 1998: the
@@ -91,7 +91,7 @@ def interval(values: ArrayLike) -> tuple[Floats, Floats]:
     """
     from scipy.special import betaincinv
 
-    mean, flips = coin_flips(values)
+    mean, flips = coin_flips(values, doubt)
     if np.shape(values)[0] < 2:
         return np.zeros_like(mean), np.ones_like(mean)
     heads, tails = flips * mean, flips * (1.0 - mean)
@@ -100,11 +100,12 @@ def interval(values: ArrayLike) -> tuple[Floats, Floats]:
     return low, high
 
 
-def coin_flips(values: ArrayLike) -> tuple[Floats, Floats]:
+def coin_flips(values: ArrayLike, doubt: float = 1.0) -> tuple[Floats, Floats]:
     """Means of values float[P, ...], and how many coin flips have their variance: each float[...].
 
     The flips are those of `interval`, the t quantile of P - 1 degrees of freedom in them; 0 for one
-    problem, of whose spread nothing is known.
+    problem, of whose spread nothing is known. doubt: variance of a problem's value by that of a coin
+    flip, where the values seen do not say; below 1 where a value rests on several items.
     """
     from scipy.special import stdtrit
 
@@ -115,7 +116,7 @@ def coin_flips(values: ArrayLike) -> tuple[Floats, Floats]:
         return mean, np.zeros_like(mean)
     seen = ((values_p - mean) ** 2).sum(axis=0)
     largest = (problems - 1) * mean * (1.0 - mean)
-    flips = problems * (largest + DOUBT / problems) / (seen + DOUBT / problems)
+    flips = problems * (largest + DOUBT / problems) / (seen + doubt * DOUBT / problems)
     return mean, np.asarray(flips * (Z95 / stdtrit(problems - 1, 0.975)) ** 2)
 
 

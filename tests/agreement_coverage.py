@@ -19,7 +19,7 @@ POPULATIONS = {
 }
 """name -> prevalence, s, error, e."""
 
-SIZES = ((100, 1), (30, 4), (100, 8))
+SIZES = ((100, 1), (30, 4), (100, 8), (10, 100))
 """Problems, and items of each."""
 
 
