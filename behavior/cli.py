@@ -1,5 +1,6 @@
 """The `prerl-behavior` command: flags and help here, all work in the modules that the commands import.
 
+    prerl-behavior count RUN_OR_FILE...            words of reflection: rates, ratios, pictures
     prerl-behavior judge RUN... --model NAME       four behaviours, labelled by an LLM (resumable)
     prerl-behavior agree A B...                    do judges, lexicons and people say the same?
     prerl-behavior consequence RUN                 what became of the answer after a reflection
@@ -18,7 +19,7 @@ from prerl_eval.console import run_app
 
 app = typer.Typer(
     name="prerl-behavior",
-    help="See how a model's reasoning changed: in the runs that `prerl-eval run` stores.",
+    help="See how a model's reasoning changed: words counted, behaviour judged, answers followed.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -28,6 +29,67 @@ app = typer.Typer(
 @app.callback()
 def behavior() -> None:
     """Makes every function below a command of its own, however few there are."""
+
+
+@app.command()
+def count(
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="RUN_OR_FILE...",
+            help="Run folders, or jsonl, jsonl.gz and parquet files (or folders of them) of any tool; "
+            "NAME=PATH names one, PATH@STEP picks a step.",
+        ),
+    ],
+    base: Annotated[
+        str | None, typer.Option(help="What the others are compared with: a path, or a NAME given above.")
+    ] = None,
+    lexicon: Annotated[
+        str, typer.Option(help="seal, oat-zero, r1-zero, simplerl, underthinking, or path of a TOML file.")
+    ] = "seal",
+    text_field: Annotated[
+        str | None, typer.Option(help="Files: field of the response(s), dotted path; default: found by name.")
+    ] = None,
+    prompt_field: Annotated[
+        str | None, typer.Option(help="Files: field of the prompt, whose copies are masked.")
+    ] = None,
+    problem_field: Annotated[
+        str | None, typer.Option(help="Files: field that tells problems apart; default: an id or the prompt.")
+    ] = None,
+    tokenizer: Annotated[
+        str | None, typer.Option(help="Count tokens with this one (folder or hub id), not as stored.")
+    ] = None,
+    csv: Annotated[Path | None, typer.Option(help="All figures as CSV.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Picture: .png, .svg or .pdf.")] = None,
+    annotate: Annotated[
+        bool, typer.Option("--annotate", help="Store what was found as annotation words-<lexicon>.")
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Count words of reflection and the like: rates with intervals, and ratios against a base.
+
+    Words are not behaviour; docs/behavior.md says what each figure means and where it fails.
+    """
+    from behavior.report import CountOptions, count_words
+    from behavior.tables import render
+
+    options = CountOptions(
+        sources=sources,
+        base=base,
+        lexicon=lexicon,
+        text_field=text_field,
+        prompt_field=prompt_field,
+        problem_field=problem_field,
+        tokenizer=tokenizer,
+        csv=csv,
+        out=out,
+        annotate=annotate,
+    )
+    found = count_words(options)
+    _print_json(found) if json else typer.echo(render(found))
+    for file in (csv, out):
+        if file is not None:
+            typer.echo(f"wrote {file}", err=json)
 
 
 @app.command()
