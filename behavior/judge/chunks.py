@@ -57,9 +57,10 @@ def _last_end(text: str, low: int, high: int) -> int:
 
 
 def _first_end(text: str, low: int, high: int) -> int:
-    """The first end of a step within low..high, both included."""
+    """The first end of a step from low on, before high."""
     for pattern in _ENDS:
-        match = pattern.search(text, low, high)
-        if match:
-            return match.end()
+        # A step may end with signs that stand before `low`.
+        for match in pattern.finditer(text, max(0, low - 100), high):
+            if low <= match.end() < high:
+                return match.end()
     return low
