@@ -19,7 +19,7 @@ POPULATIONS = {
 }
 """name -> prevalence, s, error, e."""
 
-SIZES = ((100, 1), (30, 4), (100, 8), (10, 100))
+SIZES = ((30, 1), (100, 1), (30, 4), (100, 8), (10, 100))
 """Problems, and items of each."""
 
 
@@ -52,6 +52,13 @@ def kappa_trial(rng, population, problems, items):
     return cohen(np.stack([(a & b).sum(1), (a & ~b).sum(1), (~a & b).sum(1), (~a & ~b).sum(1)], axis=1))
 
 
+def naive_trial(rng, population, problems, items):
+    """Kappa with every item taken for a problem of its own: what the intervals are there to avoid."""
+    _, (a, b) = draw(rng, population, problems, items, 2)
+    a, b = a.ravel(), b.ravel()
+    return cohen(np.stack([a & b, a & ~b, ~a & b, ~a & ~b], axis=1))
+
+
 def fleiss_trial(rng, population, problems, items):
     _, says = draw(rng, population, problems, items, 3)
     yes = says.sum(axis=0).ravel()
@@ -75,6 +82,7 @@ def prevalence_trial(rng, population, problems, items):
 
 STATISTICS = {
     "kappa": (kappa_trial, true_kappa),
+    "kappa, problems ignored": (naive_trial, true_kappa),
     "Fleiss, 3 judges": (fleiss_trial, true_kappa),
     "share judged alike": (agreement_trial, lambda population: moments(population)[2]),
     "corrected prevalence": (prevalence_trial, lambda population: population[0]),

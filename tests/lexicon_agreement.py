@@ -72,8 +72,11 @@ def table(file):
     """Lines of the table: one per lexicon, label and unit."""
     traces, lost = read_traces(file)
     sentences = sum(len(places) for *_, places in traces)
-    yield f"{sentences:,} sentences placed, {lost} not found in their trace; {len(traces)} traces of "
-    yield f"{len({problem for problem, *_ in traces})} problems"
+    problems = len({problem for problem, *_ in traces})
+    yield (
+        f"{sentences:,} sentences placed, {lost} not found in their trace; {len(traces)} traces of "
+        f"{problems} problems"
+    )
     for target, tags in TARGETS.items():
         count = sum(label in tags for *_, places in traces for *_, label in places)
         yield f"{target}: {count} sentences, {count / sentences:.1%}"
@@ -98,9 +101,12 @@ def _line(title, label, said, traces):
         pairs[target] = compare(a, b, problems)
     either = pairs["either"]
     marked = either.both + either.only_a
-    cells = [
-        f"{pair.kappa.value:.2f} ({pair.kappa.low:.2f} to {pair.kappa.high:.2f})" for pair in pairs.values()
-    ]
+    cells = []
+    for pair in pairs.values():
+        value, low, high = (
+            f"{round(edge, 2) + 0.0:.2f}" for edge in (pair.kappa.value, pair.kappa.low, pair.kappa.high)
+        )
+        cells.append(f"{value} ({low} to {high})")
     found = f"{100 * either.both / (either.both + either.only_b):.0f}%"
     right = f"{100 * either.both / marked:.0f}%" if marked else "–"
     return f"| {title} | {100 * marked / either.items:.1f}% | {' | '.join(cells)} | {found} | {right} |"
