@@ -220,12 +220,13 @@ def write_template(
         raise UserError(
             f"{names[0]} is no prerl run, so nothing else can speak of its responses; grade it first"
         )
-    responses = list(source.responses())
-    spans = {one.key: split_thoughts(one.text) for one in responses} if unit == "thought" else None
-    drawn = draw_items(responses, spans, count, seed)
+    spans = {one.key: split_thoughts(one.text) if unit == "thought" else [] for one in source.responses()}
+    drawn = draw_items(list(spans), spans if unit == "thought" else None, count, seed)
+    wanted = {key for key, _, _ in drawn}
+    shown = {one.key: one for one in source.responses() if one.key in wanted}
     columns = [name.strip() for name in labels.split(",")] if labels else list(JUDGE_LABELS)
-    write_sheet(file, drawn, columns)
-    problems = len({response.problem for response, _, _ in drawn})
+    write_sheet(file, drawn, shown, columns)
+    problems = len({key[:2] for key in wanted})
     return (
         f"{file}: {len(drawn):,} {unit}s of {problems:,} problems; write 1 or 0 under "
         f"{', '.join(columns)}, leave blank what you cannot tell"

@@ -8,7 +8,7 @@ missing judgement is nothing, never no. Does not cover statistics (behavior.agre
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -154,9 +154,9 @@ def _words(name: str, run: Path, lexicon_name: str) -> Voice:
     return Voice(name, "words", run, tuple(lexicon.labels), seen, {"ok": len(seen)}, frozenset(seen))
 
 
-def responses_of(run: Path) -> list[Response]:
-    """All responses of a run. Raises UserError as `open_source` does."""
-    return list(open_source(str(run)).responses())
+def responses_of(run: Path) -> Iterator[Response]:
+    """The responses of a run, one at a time. Raises UserError as `open_source` does."""
+    return open_source(str(run)).responses()
 
 
 def _overlap(one: Seen, item: Item) -> bool:

@@ -38,45 +38,41 @@ class Sheet:
 
 
 def draw_items(
-    responses: Sequence[Response],
+    keys: Sequence[RowKey],
     spans: Mapping[RowKey, Sequence[tuple[int, int]]] | None,
     count: int,
     seed: int,
-) -> list[tuple[Response, int | None, int | None]]:
-    """At random, `count` responses, or passages where spans are given: as many problems as possible.
+) -> list[Place]:
+    """At random, `count` of the responses, or of their passages where spans are given.
 
-    Every problem in random order gives one item, then every problem a second one, and so on. Passages
-    come from responses at random, then at random from the response.
+    As many problems as possible: every problem in random order gives one item, then every problem a
+    second one, and so on. Passages come from a response at random, then at random from it.
     """
     chance = random.Random(seed)
-    waiting: dict[str, list[Response]] = {}
-    for response in responses:
-        waiting.setdefault(response.problem, []).append(response)
+    waiting: dict[tuple[str, str], list[RowKey]] = {}
+    for key in keys:
+        waiting.setdefault(key[:2], []).append(key)
     order = sorted(waiting)
     chance.shuffle(order)
     left = {key: list(places) for key, places in (spans or {}).items()}
-    drawn: list[tuple[Response, int | None, int | None]] = []
+    drawn: list[Place] = []
     while order and len(drawn) < count:
         for problem in list(order):
-            if len(drawn) == count:
-                break
             mine = waiting[problem]
-            if not mine:
+            if len(drawn) == count or not mine:
                 order.remove(problem)
                 continue
-            response = mine.pop(chance.randrange(len(mine)))
+            key = mine.pop(chance.randrange(len(mine)))
             if spans is None:
-                drawn.append((response, None, None))
-            elif left.get(response.key):
-                places = left[response.key]
-                start, end = places.pop(chance.randrange(len(places)))
-                drawn.append((response, start, end))
-                mine.append(response)  # it may have more passages
+                drawn.append((key, None, None))
+            elif left.get(key):
+                drawn.append((key, *left[key].pop(chance.randrange(len(left[key])))))
+                mine.append(key)  # it may have more passages
     return drawn
 
 
 def write_sheet(
-    file: Path, items: Sequence[tuple[Response, int | None, int | None]], labels: Sequence[str]
+    file: Path, items: Sequence[Place], responses: Mapping[RowKey, Response], labels: Sequence[str]
 ) -> None:
     """Write a sheet with empty label columns. Raises UserError where the file is there already."""
     taken = sorted(set(labels) & {*PLACE, *SPAN, *FREE})
@@ -89,11 +85,12 @@ def write_sheet(
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow((*PLACE, *SPAN, "prompt", "text", *labels, "note"))
-    for response, start, end in items:
+    for key, start, end in items:
+        response = responses[key]
         passage = response.text if start is None else response.text[start:end]
         span = ("", "") if start is None else (start, end)
         shown = (_harmless(response.prompt), _harmless(passage))
-        writer.writerow((*response.key, *span, *shown, *("" for _ in labels), ""))
+        writer.writerow((*key, *span, *shown, *("" for _ in labels), ""))
     temporary = file.with_name(f".{file.name}.tmp")
     try:
         temporary.write_text(text.getvalue(), encoding="utf-8", errors="replace")
