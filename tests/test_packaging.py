@@ -8,6 +8,7 @@ import zipfile
 
 import pytest
 
+from behavior.lexicon import preset_names
 from tests.conftest import REPO
 
 
@@ -34,6 +35,7 @@ def test_wheel_holds_the_three_packages_and_no_top_level_benchmarks(wheel):
         *("prerl_eval/benchmarks/aime24.toml", "prerl_eval/py.typed", "prerl_train/py.typed"),
         *(f"prerl_train/recipes/{recipe}.toml" for recipe in ("nano", "qwen3-4b", "qwen3-8b")),
         *(f"prerl_train/configs/{config}.yaml" for config in ("fsdp2", "ddp")),
+        *(f"behavior/lexicons/{name}.toml" for name in preset_names()),
     ):
         assert name in names
 
