@@ -47,22 +47,30 @@ def fit_seen(correct: NDArray[np.int64], samples: NDArray[np.int64]) -> BetaPrio
     normal priors of deviation SPREAD on log a and log b. The truncation leaves the share of problems
     whose chance is exactly 0 free. Beta(1, 1) where no problem was solved.
     """
-    from scipy.optimize import minimize
     from scipy.special import betaln
 
     seen = correct > 0
     pairs, times = np.unique(np.stack([correct[seen], samples[seen]]), axis=1, return_counts=True)
+    if not len(times):
+        return BetaPrior(1.0, 1.0)
     c, n = pairs
 
-    def loss(logs: Floats) -> float:
-        a, b = np.exp(logs)
+    def fit(log_a: Floats, log_b: Floats) -> Floats:
+        """Log posterior, float of the shape of its arguments, up to a constant."""
+        a, b = np.exp(log_a)[..., None], np.exp(log_b)[..., None]
         whole = betaln(a, b)
-        likelihood = betaln(a + c, b + n - c) - whole
         seen_at_all = np.log(-np.expm1(betaln(a, b + n) - whole))
-        return float(-(times * (likelihood - seen_at_all)).sum() + (logs**2).sum() / (2 * SPREAD**2))
+        likelihood = ((betaln(a + c, b + n - c) - whole - seen_at_all) * times).sum(axis=-1)
+        return np.asarray(likelihood - (log_a**2 + log_b**2) / (2 * SPREAD**2))
 
-    if not len(c):
-        return BetaPrior(1.0, 1.0)
-    found = minimize(loss, np.zeros(2), method="L-BFGS-B", bounds=[(-7.0, 7.0)] * 2)
-    a, b = np.exp(found.x)
+    # A grid that moves to its best point and halves where that is not on its rim.
+    middle, reach = np.zeros(2), 4.0
+    while reach > 1e-3:
+        steps = np.linspace(-reach, reach, 9)
+        log_a, log_b = np.meshgrid(middle[0] + steps, middle[1] + steps, indexing="ij")
+        i, j = np.unravel_index(int(fit(log_a, log_b).argmax()), log_a.shape)
+        middle = np.array([log_a[i, j], log_b[i, j]])
+        if 0 < i < len(steps) - 1 and 0 < j < len(steps) - 1:
+            reach /= 2.0
+    a, b = np.exp(middle)
     return BetaPrior(float(a), float(b))
