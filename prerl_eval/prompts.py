@@ -82,7 +82,10 @@ class PromptBuilder:
 
     def render(self, problem: Problem, card: Card) -> Prompt:
         """The prompt of one problem, whole: nothing is cut."""
-        asked = card.prompt.replace("{problem}", problem.text)
+        return self.ask(card.prompt.replace("{problem}", problem.text))
+
+    def ask(self, asked: str) -> Prompt:
+        """The prompt that asks this text, as a chat's user or plainly."""
         if not self.chat:
             return self._render_plain(asked)
         system = [{"role": "system", "content": self.system}] if self.system else []
@@ -103,6 +106,13 @@ class PromptBuilder:
         if self.start_id is not None and ids[:1] != [self.start_id]:
             text, ids = self.tokenizer.bos_token + text, [self.start_id, *ids]
         return Prompt(text, tuple(ids), None, opens_thinking=text.rstrip().endswith(OPEN_THINKING))
+
+    def tokens_of(self, prompt: str) -> tuple[int, ...]:
+        """Token ids of the text of a prompt that was rendered before, by this tokenizer."""
+        start = None if self.chat else self.start_id
+        if start is not None and prompt.startswith(self.tokenizer.bos_token):
+            return (start, *self._encode(prompt.removeprefix(self.tokenizer.bos_token)))
+        return tuple(self._encode(prompt))
 
     def _encode(self, text: str) -> list[int]:
         return list(self.tokenizer(text, add_special_tokens=False).input_ids)

@@ -57,7 +57,7 @@ class DSRLConfig(GRPOConfig):
     dsrl_reset_optimizer: bool = _help("dsrl: forget Adam's moments at the switch.", False)
     # TRL's parser of command lines takes the last type of a union.
     start_token: int | str | None = _help(
-        "Token or id that stands before y in P(y); None: see prerl_train.space.start_token_id.", None
+        "Token or id that stands before y in P(y); None: see prerl_eval.start_token.start_token_id.", None
     )
     sample_weight: str = _help(
         "'advantage' (r - mean and its kin) or 'constant' (its sign, as RLVR-Decomposed weighs).", "advantage"

@@ -180,7 +180,7 @@ def _check_model(
     if erases(settings):
         from transformers import AutoConfig
 
-        from prerl_train.space import start_token_id
+        from prerl_eval.start_token import start_token_id
 
         config = AutoConfig.from_pretrained(str((checkpoint.base or checkpoint).path))
         start_token_id(builder.tokenizer, config, settings.start_token)

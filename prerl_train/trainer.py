@@ -18,6 +18,7 @@ from transformers import set_seed
 from trl import GRPOTrainer
 
 from prerl_eval.errors import RunStopped
+from prerl_eval.start_token import start_token_id
 from prerl_train import advantages, space
 from prerl_train.algorithms import Phase, centred, phase_rule
 from prerl_train.config import DSRLConfig
@@ -64,9 +65,7 @@ class DSRLTrainer(GRPOTrainer):
             raise ValueError("DSRLTrainer trains text models; this one has a processor for images")
         self.aggregation: str = args.loss_type
         self.start_id = (
-            space.start_token_id(self._tokenizer, self.model.config, args.start_token)
-            if args.erases
-            else None
+            start_token_id(self._tokenizer, self.model.config, args.start_token) if args.erases else None
         )
         self._rule = phase_rule(args.algorithm)
         self.phase: Phase = self._rule(0, args)

@@ -6,7 +6,8 @@ from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
 from transformers import GPT2Config, LlamaConfig, PreTrainedTokenizerFast, Qwen3Config
 
 from prerl_eval.errors import UserError
-from prerl_train.space import contributing, erase_prompts, join, loss_mask, start_token_id, take_rows
+from prerl_eval.start_token import start_token_id
+from prerl_train.space import contributing, erase_prompts, join, loss_mask, take_rows
 
 WORDS = ["one", "two", "three", "four"]
 

@@ -71,6 +71,11 @@ class TransformersEngine:
             self._threads_before = self._threads_before or torch.get_num_threads()
             torch.set_num_threads(1)
 
+    @property
+    def model(self) -> Any:
+        """The loaded model of transformers, in evaluation mode; None before `load`."""
+        return self._model
+
     def describe(self) -> dict[str, Any]:
         """Device, dtype, threads and batch size of the loaded model."""
         import torch

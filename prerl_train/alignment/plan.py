@@ -209,7 +209,7 @@ def _device(asked: str) -> str:
 def _start_id(checkpoint: Checkpoint, builder: PromptBuilder, override: str | int | None) -> int:
     from transformers import AutoConfig
 
-    from prerl_train.space import start_token_id
+    from prerl_eval.start_token import start_token_id
 
     config = AutoConfig.from_pretrained(str(checkpoint.base_path or checkpoint.path))
     return start_token_id(builder.tokenizer, config, override)
