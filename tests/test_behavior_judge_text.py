@@ -1,7 +1,9 @@
 """The judge's parts that handle text: prompt, replies, chunks, quotes."""
 
+import gzip
 import json
 import re
+from collections import Counter
 from itertools import pairwise
 
 import pytest
@@ -195,3 +197,33 @@ def test_what_two_chunks_both_found_counts_once():
         mark("verification", 10, 20),
         mark("verification", 18, 30),
     ]
+
+
+DISTORTED = {
+    "verbatim": (True, lambda quote: quote),
+    "white space joined": (True, lambda quote: " ".join(quote.split())),
+    "typographic": (True, lambda quote: quote.replace("'", "’").replace("-", "‑")),
+    "lower case": (True, str.lower),
+    "a word changed": (False, lambda quote: re.sub(r"\b(the|is|a|we|of)\b", "that", quote, count=1)),
+    "dots": (False, lambda quote: f"{quote[: len(quote) // 3]}...{quote[2 * len(quote) // 3 :]}"),
+}
+
+
+def test_sentences_of_real_traces_are_found_in_place_and_changed_ones_nowhere(outputs):
+    file = outputs / "math_runs" / "Sky-T1-math-reflection-0.2-32B--aime24.jsonl.gz"
+    with gzip.open(file, "rt") as lines:
+        texts = [json.loads(line)["code"][0] for line in lines]
+    tried = Counter()
+    for number, text in enumerate(texts):
+        chunks = split(text)
+        chunk = chunks[number % len(chunks)]
+        sentences = re.finditer(r"(?<!\w)[^.!?\n][^.!?]{20,180}[.!?]", text[chunk.start : chunk.end])
+        for match in list(sentences)[:5]:
+            for name, (is_there, distort) in DISTORTED.items():
+                quote = distort(match[0])
+                if quote == match[0] and name != "verbatim":
+                    continue
+                tried[name] += 1
+                found, _ = locate([Finding("verification", quote)], text, chunk)
+                assert [mark.quote.split() for mark in found] == [match[0].split()] * is_there
+    assert min(tried[name] for name in DISTORTED) >= 20

@@ -66,14 +66,16 @@ class Book:
         self.settings = options.settings
         self.log_file = annotation_folder(run, self.name) / LOG_NAME
         known: set[RowKey] = set()
+        self._not_taken: set[str] = set()
         if self.name in annotation_names(run):
-            stored = read_about(run, self.name).get("settings", {})
-            if changed := differing_keys(stored, self.settings):
+            about = read_about(run, self.name)
+            if changed := differing_keys(about.get("settings", {}), self.settings):
                 raise UserError(
                     f"{self.name} of {run} was judged with other settings ({'; '.join(changed)}); "
                     "give the same, or --name for a second judgement beside it"
                 )
             known = annotated_keys(run, self.name)
+            self._not_taken = set(about.get("settings_not_taken", []))
         self.traces = chosen_traces(run, options.limit, options.step, also=known)
         self._parts = {trace.key: self._split(trace) for trace in self.traces}
         self._canaries = [self._pair(canary) for canary in CANARIES] if options.canaries else []
@@ -126,7 +128,7 @@ class Book:
             "made_by": MADE_BY,
             **told,
             "parser_version": PARSER_VERSION,
-            "settings_not_taken": sorted(not_taken),
+            "settings_not_taken": sorted(self._not_taken.union(not_taken)),
             "samples": len(judged),
             "statuses": statuses,
             "complete": not told["unjudged"] and not statuses["error"],

@@ -130,7 +130,7 @@ class Log:
     def reply(self, number: str, key: str, body: str) -> Tokens:
         """Keep a raw reply, on the disk when this returns; what it was billed (the worst case if unsaid)."""
         billed = self._append(event="reply", id=number, key=key, body=body)
-        os.fsync(self._stream.fileno())
+        self._sync()
         return billed or Tokens()
 
     def failed(self, number: str, key: str, why: str, *, billed: bool | None, final: bool) -> Tokens:
@@ -147,12 +147,21 @@ class Log:
         try:
             written = self._stream.write(data)
         except OSError as error:
-            raise RunStopped(
-                f"{self.file}: cannot write ({error.strerror}); replies so far are safe, make room and "
-                "run the same command to go on"
-            ) from error
+            raise self._trouble(error.strerror) from error
         if written != len(data):
-            raise RunStopped(f"{self.file}: the disk is full; make room and run the same command to go on")
+            raise self._trouble("the disk is full")
+
+    def _sync(self) -> None:
+        try:
+            os.fsync(self._stream.fileno())
+        except OSError as error:
+            raise self._trouble(error.strerror) from error
+
+    def _trouble(self, why: str | None) -> RunStopped:
+        return RunStopped(
+            f"{self.file}: cannot write ({why}); replies so far are safe, make room and run the same command "
+            "to go on"
+        )
 
 
 def _ends_torn(file: Path) -> bool:
