@@ -11,6 +11,7 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from behavior.automaton import Automaton
 from behavior.lexicon import Lexicon
@@ -19,8 +20,7 @@ from behavior.text import fold, spell
 from behavior.thoughts import Cue, Thought, label_thoughts
 
 
-@dataclass(frozen=True, slots=True)
-class Mark:
+class Mark(NamedTuple):
     """One occurrence of a phrase. start, end: code points of the raw text, end exclusive.
 
     phrase: in the lexicon's (normalised) spelling. masked: whether it touches text copied from the

@@ -7,16 +7,16 @@ given (behavior.finding).
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 _BREAK = re.compile(r"\n\s*\n[^\S\n]*")
 _TAGS = re.compile(r"(?:<\|?/?\w+\|?>|[^\w<]|<(?!\|?/?\w+\|?>))*")
 """What may stand before the first word of a thought: tags such as <think>, punctuation, Markdown."""
 
 
-@dataclass(frozen=True, slots=True)
-class Thought:
+class Thought(NamedTuple):
     """One thought. start, end: code points of the raw text, end exclusive, without white space around.
 
     label: what it was labelled, None where nothing was found in it (SEAL's execution).
@@ -27,8 +27,7 @@ class Thought:
     label: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Cue:
+class Cue(NamedTuple):
     """One found phrase, as far as thoughts care. start: its raw offset. rank: place of its label."""
 
     start: int
@@ -41,7 +40,8 @@ def split_thoughts(text: str) -> list[tuple[int, int]]:
     start, last = len(text) - len(text.lstrip()), len(text.rstrip())
     spans = []
     for gap in _BREAK.finditer(text, start, last):
-        spans.append((start, start + len(text[start : gap.start()].rstrip())))
+        end = gap.start()
+        spans.append((start, end if not text[end - 1].isspace() else start + len(text[start:end].rstrip())))
         start = gap.end()
     return [*spans, (start, last)] if start < last else spans
 
@@ -49,23 +49,21 @@ def split_thoughts(text: str) -> list[tuple[int, int]]:
 def label_thoughts(text: str, cues: Iterable[Cue], labels: Sequence[str]) -> list[Thought]:
     """The thoughts of a text, each with the first of `labels` that a cue in it speaks for.
 
-    cues: ordered by start. A cue that `starts_only` speaks only as the first word of a thought; tags
-    and punctuation before it do not matter.
+    A cue that `starts_only` speaks only as the first word of a thought; tags and punctuation before it
+    do not matter.
     """
-    thoughts = []
-    waiting = list(cues)
-    at = 0
-    for start, end in split_thoughts(text):
-        best = len(labels)
-        first_word = -1
-        while at < len(waiting) and waiting[at].start < end:
-            cue = waiting[at]
-            at += 1
-            if cue.starts_only and cue.rank < best:
-                first_word = first_word if first_word >= 0 else _first_word(text, start, end)
-            if cue.rank < best and (not cue.starts_only or cue.start == first_word):
-                best = cue.rank
-        thoughts.append(Thought(start, end, labels[best] if best < len(labels) else None))
+    spans = split_thoughts(text)
+    starts = [start for start, _ in spans]
+    best: dict[int, int] = {}
+    for cue in cues:
+        thought = bisect_right(starts, cue.start) - 1
+        if cue.rank < best.get(thought, len(labels)) and (
+            not cue.starts_only or cue.start == _first_word(text, *spans[thought])
+        ):
+            best[thought] = cue.rank
+    thoughts = [Thought(start, end, None) for start, end in spans]
+    for at, rank in best.items():
+        thoughts[at] = thoughts[at]._replace(label=labels[rank])
     return thoughts
 
 
