@@ -11,7 +11,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from prerl_eval.metrics import DOUBT, TINY, Z95, Floats
+import numpy as np
+
+from prerl_eval.metrics import DOUBT, TINY, Floats
 
 SMOOTHING = 0.25
 """See `difference_interval`; chosen by the sizes in docs/compare-statistics.md."""
@@ -44,51 +46,75 @@ UNKNOWN = Excess(math.nan, math.nan, math.nan, math.nan)
 
 
 def variance(mean_z: Floats, seed_zs: Sequence[Floats] = ()) -> tuple[float, float]:
-    """Variance of a statistic from its influences, and the degrees of freedom of that variance.
+    """`variances` of one statistic: mean_z float[P], seed_zs float[S, P] each."""
+    total, freedom = variances(mean_z, seed_zs)
+    return float(total), float(freedom)
 
-    mean_z: float[P], influence of each problem, averaged over seeds; the statistic moves like their
-    mean. seed_zs: for each side that was trained several times float[S, P], the influence under each
+
+def variances(mean_z: Floats, seed_zs: Sequence[Floats] = ()) -> tuple[Floats, Floats]:
+    """Variances of statistics from their influences, and the degrees of freedom: each float[...].
+
+    mean_z: float[P, ...], influence of each problem, averaged over seeds; a statistic moves like their
+    mean. seed_zs: for each side that was trained several times float[S, P, ...], the influence under each
     seed. The problems' part is var(mean_z) / P. A side's seeds add var(seed means) / S less what
     problems and sampling alone put there (the interaction, Searle 1971, two-way random effects),
     never below 0. Satterthwaite's degrees of freedom. (NaN, 0) for one problem.
     """
     problems = len(mean_z)
     if problems < 2:
-        return math.nan, 0.0
-    total = float(mean_z.var(ddof=1)) / problems
+        return np.full(mean_z.shape[1:], np.nan), np.zeros(mean_z.shape[1:])
+    total = mean_z.var(axis=0, ddof=1) / problems
     loss = total**2 / (problems - 1)
     for z in seed_zs:
-        seeds = len(z)
-        if seeds < 2:
-            continue
-        residual = z - z.mean(axis=0) - z.mean(axis=1, keepdims=True) + z.mean()
-        interaction = float((residual**2).sum()) / ((seeds - 1) * (problems - 1))
-        part = float(z.mean(axis=1).var(ddof=1)) / seeds - interaction / (seeds * problems)
-        total += max(part, 0.0)
-        loss += max(part, 0.0) ** 2 / (seeds - 1)
-    return total, (total**2 / loss if loss > 0 else problems - 1.0)
+        if len(z) > 1:
+            part = seeds_part(z)
+            total = total + part
+            loss = loss + part**2 / (len(z) - 1)
+    known = loss > 0
+    freedom = np.where(known, total**2 / np.where(known, loss, 1.0), problems - 1.0)
+    return np.asarray(total), np.asarray(freedom)
+
+
+def seeds_part(z: Floats) -> Floats:
+    """What the seeds of one side add to the variance: float[...], from z float[S, P, ...], S > 1."""
+    seeds, problems = z.shape[:2]
+    residual = z - z.mean(axis=0) - z.mean(axis=1, keepdims=True) + z.mean(axis=(0, 1))
+    interaction = (residual**2).sum(axis=(0, 1)) / ((seeds - 1) * (problems - 1))
+    part = z.mean(axis=1).var(axis=0, ddof=1) / seeds - interaction / (seeds * problems)
+    return np.asarray(np.maximum(part, 0.0))
 
 
 def share_interval(value: float, var: float, freedom: float, units: float) -> tuple[float, float]:
     """95% interval of a share in [0, 1] whose estimate has variance var on `freedom` degrees of freedom.
 
-    units: how many problems the share is over. As metrics.interval (Korn & Graubard 1998): the
-    interval of as many coin flips as have this variance, with the t quantile of its degrees of
-    freedom in them, the variance first drawn towards that of one flip per unit (by DOUBT / units). But
-    for these flips it is the Jeffreys interval (Brown, Cai & DasGupta 2001), which holds the truth
-    95% of the time on average where Clopper and Pearson's holds it at least 95%.
+    units: how many problems the share is over. `share_ends` with as much doubt as metrics.interval has.
     """
-    from scipy.special import betaincinv, stdtrit
-
     if not units > 0 or not freedom > 0 or math.isnan(value):
         return 0.0, 1.0
-    value = min(max(value, 0.0), 1.0)
+    low, high = share_ends(np.asarray(value), np.asarray(var), np.asarray(freedom), units, DOUBT)
+    return float(low), float(high)
+
+
+def share_ends(
+    value: Floats, var: Floats, freedom: Floats, units: float, doubt: float, level: float = 0.05
+) -> tuple[Floats, Floats]:
+    """Intervals of shares in [0, 1] that miss the truth with chance `level`: (low, high), float[...] each.
+
+    As metrics.interval (Korn & Graubard 1998): the interval of as many coin flips as have this variance,
+    with the t quantile of its degrees of freedom in them, the variance first drawn towards that of one
+    flip per unit (by doubt / units). But for these flips it is the Jeffreys interval (Brown, Cai &
+    DasGupta 2001), which holds the truth 95% of the time on average where Clopper and Pearson's holds it
+    at least 95%.
+    """
+    from scipy.special import betaincinv, ndtri, stdtrit
+
+    value = np.clip(value, 0.0, 1.0)
     largest, seen = units * value * (1.0 - value), units**2 * var
-    flips = units * (largest + DOUBT / units) / (seen + DOUBT / units)
-    flips *= (Z95 / float(stdtrit(freedom, 0.975))) ** 2
+    flips = units * (largest + doubt / units) / (seen + doubt / units)
+    flips = flips * (ndtri(1.0 - level / 2) / stdtrit(freedom, 1.0 - level / 2)) ** 2
     heads, tails = flips * value, flips * (1.0 - value)
-    low = float(betaincinv(heads + 0.5, tails + 0.5, 0.025)) if heads > TINY else 0.0
-    high = float(betaincinv(heads + 0.5, tails + 0.5, 0.975)) if tails > TINY else 1.0
+    low = np.where(heads > TINY, betaincinv(heads + 0.5, tails + 0.5, level / 2), 0.0)
+    high = np.where(tails > TINY, betaincinv(heads + 0.5, tails + 0.5, 1.0 - level / 2), 1.0)
     return low, high
 
 
