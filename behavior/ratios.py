@@ -149,7 +149,7 @@ def _resamples(problems: int) -> Iterator[Floats]:
 
 
 def _ratio(value: float, base: float, log_ratios: Floats | None, problems: int) -> Ratio:
-    """The percentile interval, widened for few problems (Hesterberg 2015, section 4.2: "expanded")."""
+    """The percentile interval, widened for few problems (Hesterberg 2015, arXiv 1411.5279: "expanded")."""
     from scipy.special import ndtr, stdtrit
 
     known, known_base = (None if np.isnan(rate) else float(rate) for rate in (value, base))
