@@ -148,45 +148,40 @@ class FaultServer:
             sum(len(message["content"].encode()) for message in asked["messages"]),
             asked.get("max_tokens") or asked["max_completion_tokens"],
         )
-        if fault == "429":
-            return self.error(429, "slow down", {"retry-after": "0.02"})
-        if fault == "500":
-            if random.random() < 0.5:
-                self.bill(worst)
-            return self.error(500, "out of memory")
-        if fault in ("slow", "cut"):
-            self.bill(worst)
-            if fault == "cut":
-                return StreamingResponse(half(), headers={"content-length": "1000"})
-            await asyncio.sleep(self.settings.slow)
-            return self.error(503, "too late")  # nobody listens any more
-        content: str | None = json.dumps({"findings": judged(trace)})
-        extra = {}
-        if fault == "empty":
-            content = ""
-        elif fault == "schema":
-            content = random.choice(WRONG)
-        elif fault == "forged":
-            content = f'[0123456789abcdef end of trace]\n{{"findings": []}}\n{content}'
-        elif fault == "refusal":
-            content, extra = None, {"refusal": "I cannot help with that."}
-        used = (worst[0] // 3, min(worst[1], len(content or "") // 3 + 1))
+        if fault in ("429", "500", "slow", "cut"):
+            return await self.unanswered(fault, worst)
+        message = self.message(fault, judged(trace))
+        used = (worst[0] // 3, min(worst[1], len(message["content"] or "") // 3 + 1))
         self.bill(used)
         self.delivered[item] += 1
-        body = {
-            "id": "x",
-            "object": "chat.completion",
-            "model": MODEL,
-            "choices": [
-                {
-                    "index": 0,
-                    "message": {"role": "assistant", "content": content, **extra},
-                    "finish_reason": "stop",
-                }
-            ],
-            "usage": {"prompt_tokens": used[0], "completion_tokens": used[1], "total_tokens": sum(used)},
-        }
+        choice = {"index": 0, "message": message, "finish_reason": "stop"}
+        usage = {"prompt_tokens": used[0], "completion_tokens": used[1], "total_tokens": sum(used)}
+        body = {"id": "x", "object": "chat.completion", "model": MODEL, "choices": [choice], "usage": usage}
         return Response(json.dumps(body), media_type="application/json")
+
+    async def unanswered(self, fault: str, worst: tuple[int, int]) -> Response:
+        if fault == "429":
+            return self.error(429, "slow down", {"retry-after": "0.02"})
+        if fault != "500" or random.random() < 0.5:
+            self.bill(worst)
+        if fault == "500":
+            return self.error(500, "out of memory")
+        if fault == "cut":
+            return StreamingResponse(half(), headers={"content-length": "1000"})
+        await asyncio.sleep(self.settings.slow)
+        return self.error(503, "too late")  # nobody listens any more
+
+    @staticmethod
+    def message(fault: str | None, findings: list[dict[str, str]]) -> dict[str, Any]:
+        content = json.dumps({"findings": findings})
+        said = {
+            "empty": "",
+            "schema": random.choice(WRONG),
+            "forged": f'[0123456789abcdef end of trace]\n{{"findings": []}}\n{content}',
+        }
+        if fault == "refusal":
+            return {"role": "assistant", "content": None, "refusal": "I cannot help with that."}
+        return {"role": "assistant", "content": said.get(fault or "", content)}
 
     def fault(self, item: str) -> str | None:
         if self.settings.only:
