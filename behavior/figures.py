@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from behavior.cells import ENDS, Table
+from behavior.cells import ENDS, PROBLEMS, Table
 from behavior.count import Counted
 from behavior.lexicon import Lexicon
 from behavior.rates import LabelRates, Rate, label_rates
@@ -40,7 +40,8 @@ def figures(
         base       name or None
         notes      what a reader must know, in sentences
         runs.<name>:
-            kind, steps, responses, tokens, characters, problems, thoughts, masked_share (of characters)
+            kind, steps, responses, tokens, characters, thoughts, masked_share (of characters)
+            problems          None where they were more than are told apart
             labels.<label>    see `_label`
             phrases.<phrase>  occurrences between word boundaries, unmasked
             groups.<end>      {responses, tokens, labels} of the responses that finished, were clipped or
@@ -88,7 +89,7 @@ def _run(one: Counted, labels: Sequence[str], tokens: str) -> dict[str, Any]:
         "steps": steps if steps != [0] else [],
         **_sums(table, tokens),
         "characters": round(table.total("characters")),
-        "problems": len(np.unique(table.problem)),
+        "problems": None if (table.problem >= PROBLEMS).any() else len(np.unique(table.problem)),
         "thoughts": round(table.total("thoughts")),
         "masked_share": table.total("masked") / (table.total("characters") or 1),
         "end_unknown": table.total("unknown_ends") / responses,
@@ -168,6 +169,10 @@ def _notes(counted: Sequence[Counted], unit: str, base: str | None) -> list[str]
     alone = [one.source.name for one in counted if one.table.total("unprompted")]
     if alone:
         notes.append(f"prompts are not known for {_some(alone)}: text copied from them is not masked")
+    if any((one.table.problem >= PROBLEMS).any() for one in counted):
+        notes.append(
+            f"more than {PROBLEMS:,} problems: those beyond are pooled by hash, and intervals draw whole groups"
+        )
     for one in counted:
         if one.source.missing:
             notes.append(

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from behavior.cells import ENDS
+from behavior.cells import ENDS, PROBLEMS
 from behavior.ratios import METRICS
 from prerl_eval.errors import UserError
 from prerl_eval.layout import WIDTH, percent, shorten, wrapped
@@ -80,7 +80,8 @@ def render(figures: Figures) -> str:
 
 
 def _about(run: Figures) -> str:
-    facts = [f"{run['responses']:,} responses to {run['problems']:,} problems", f"{run['tokens']:,} long"]
+    problems = f"over {PROBLEMS:,}" if run["problems"] is None else f"{run['problems']:,}"
+    facts = [f"{run['responses']:,} responses to {problems} problems", f"{run['tokens']:,} long"]
     if run["steps"]:
         first, last = run["steps"][0], run["steps"][-1]
         facts.append(f"step {first}" if first == last else f"steps {first}–{last}")

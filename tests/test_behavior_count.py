@@ -143,6 +143,15 @@ def test_problems_beyond_the_limit_are_pooled_the_same_for_every_source():
     assert [problems.number(name) for name in names[::-1]] == first[::-1]
 
 
+def test_pooled_problems_are_not_called_problems(tmp_path):
+    file = tmp_path / "many.jsonl"
+    file.write_text("".join(f'{{"text": "wait", "prompt": "p {number}"}}\n' for number in range(4200)))
+    found = figures([counted(file)], load_lexicon("simplerl"))
+    assert found["runs"]["many"]["problems"] is None
+    assert found["runs"]["many"]["labels"]["reflection"]["per_response"] == 1.0
+    assert any("more than 4,096 problems" in note for note in found["notes"])
+
+
 def test_cells_add_up_whatever_the_order():
     draws = np.random.default_rng(0)
     cells = Cells(["a"], Problems())
