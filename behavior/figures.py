@@ -171,7 +171,7 @@ def _notes(counted: Sequence[Counted], unit: str, base: str | None) -> list[str]
         notes.append(f"prompts are not known for {_some(alone)}: text copied from them is not masked")
     if any((one.table.problem >= PROBLEMS).any() for one in counted):
         notes.append(
-            f"more than {PROBLEMS:,} problems: those beyond are pooled by hash, and intervals draw whole groups"
+            f"more than {PROBLEMS:,} problems: the others are pooled by hash, and intervals draw whole groups"
         )
     for one in counted:
         if one.source.missing:
