@@ -35,14 +35,16 @@ $(VENV)/.installed-test: $(VENV)/.installed
 DEMO := runs/demo
 EVALUATE = $(BIN)/prerl-eval run --bench countdown --bench countdown-ood --n 64
 
-demo: install  ## train the shipped base by GRPO and DSRL, evaluate the three, draw Pass@k and training
+demo: install  ## train the shipped base by GRPO and DSRL, evaluate and compare, draw Pass@k and training
 	$(EVALUATE) --ckpt results/base-nano --out $(DEMO)/base
 	$(BIN)/prerl-train grpo --recipe nano --out $(DEMO)/train/grpo
 	$(BIN)/prerl-train dsrl --recipe nano --out $(DEMO)/train/dsrl
 	$(EVALUATE) --ckpt $(DEMO)/train/grpo/checkpoint-40 --out $(DEMO)/grpo
 	$(EVALUATE) --ckpt $(DEMO)/train/dsrl/checkpoint-40 --out $(DEMO)/dsrl
 	$(BIN)/prerl-eval summary $(DEMO)/base $(DEMO)/grpo $(DEMO)/dsrl
+	$(BIN)/prerl-eval compare $(DEMO)/base $(DEMO)/grpo $(DEMO)/dsrl
 	$(BIN)/prerl-eval passk $(DEMO)/base $(DEMO)/grpo $(DEMO)/dsrl --out $(DEMO)/passk.png --csv $(DEMO)/passk.csv
+	$(BIN)/prerl-behavior count $(DEMO)/grpo $(DEMO)/dsrl --base $(DEMO)/base --lexicon simplerl --out $(DEMO)/behavior.png
 	$(BIN)/prerl-train plot $(DEMO)/train/grpo $(DEMO)/train/dsrl --out $(DEMO)/training.png
 
 test: install-test lint types  ## lint, types and all tests that need no vLLM

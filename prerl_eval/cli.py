@@ -3,8 +3,11 @@
     prerl-eval run --ckpt PATH --bench aime24      sample and grade (resumable)
     prerl-eval summary RUN...                      Avg@n, Pass@k, maj@k, rates
     prerl-eval passk RUN... --out curve.png        Pass@k curves
+    prerl-eval compare BASE RUN...                 what training changed, with uncertainty
     prerl-eval trajectory RUN...                   scores and saturation, training step by step
+    prerl-eval power BENCH --n N                   the smallest difference that could be seen
     prerl-eval budget RUN                          accuracy against token budget
+    prerl-eval score RUN --ckpt PATH               log P(y|x) and log P(y) of the stored responses
 
 Imports nothing but typer at the top: `--help` must not wait for torch.
 """
@@ -195,6 +198,32 @@ def budget(
 
 
 @app.command()
+def compare(
+    base: Annotated[
+        str, typer.Argument(metavar="BASE", help="Run of the base, or NAME=RUN,RUN of several seeds.")
+    ],
+    runs: Annotated[
+        list[str],
+        typer.Argument(metavar="RUN...", help="Runs to compare with it; NAME=RUN,RUN,RUN: training seeds."),
+    ],
+    null: Null = None,
+    bench: SomeBench = None,
+    out: Picture = None,
+    step: Step = None,
+    allow_differences: AllowDifferences = False,
+    json: Json = False,
+) -> None:
+    """What training changed: Avg, Pass@k, saturation, rare paths, diversity, cost; with uncertainty."""
+    from prerl_eval.comparison.compare import Options, draw_comparison
+    from prerl_eval.comparison.compare import compare as compare_runs
+    from prerl_eval.plots import check_files
+
+    check_files(out, None)
+    facts = compare_runs(Options(base, runs, null, bench or (), step, allow_differences))
+    _print_lines_or_json(draw_comparison(facts, out), facts, json)
+
+
+@app.command()
 def trajectory(
     runs: Annotated[
         list[str],
@@ -217,6 +246,85 @@ def trajectory(
     check_files(out, csv)
     facts = measure_trajectory(runs, benchmarks=bench or (), null=null, allow_differences=allow_differences)
     _print_lines_or_json(draw_trajectory(facts, out, csv), facts, json)
+
+
+@app.command()
+def power(
+    bench: Annotated[str, typer.Argument(metavar="BENCH", help="Benchmark name or card path.")],
+    n: Annotated[int, typer.Option("--n", help="Samples per problem.")],
+    problems: Annotated[
+        int | None, typer.Option(help="Problems; default: those of --from, else the card's.", min=2)
+    ] = None,
+    seeds: Annotated[int, typer.Option(help="Training seeds of the method.")] = 1,
+    runs: Annotated[
+        list[str] | None,
+        typer.Option("--from", help="A run of the base, then one of a method, to plan from what they show."),
+    ] = None,
+    correlation: Annotated[
+        float | None, typer.Option(help="Between both models' chances, over problems.", min=-1, max=1)
+    ] = None,
+    seed_sd: Annotated[
+        float | None, typer.Option(help="Standard deviation of Avg between training seeds, 0 to 1.", min=0)
+    ] = None,
+    json: Json = False,
+) -> None:
+    """The smallest difference that problems x samples (x seeds) detect in 80% of experiments."""
+    from prerl_eval.comparison.planning import PowerOptions, plan_power, render_power
+
+    facts = plan_power(PowerOptions(bench, n, problems, seeds, runs or (), correlation, seed_sd))
+    _print_lines_or_json(render_power(facts), facts, json)
+
+
+@app.command()
+def score(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder whose responses are scored.")],
+    ckpt: Annotated[
+        list[str],
+        typer.Option(help="Checkpoint folder, folder of checkpoints, PEFT adapter or hub id; repeatable."),
+    ],
+    name: Annotated[
+        str | None, typer.Option(help="Stored as annotation logp-NAME; default: the checkpoint's name.")
+    ] = None,
+    bench: SomeBench = None,
+    step: Annotated[int | None, typer.Option(help="Only this training step.")] = None,
+    per_token: Annotated[bool, typer.Option(help="Store each token's log-prob too.")] = False,
+    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
+    batch_tokens: Annotated[int | None, typer.Option(help="Tokens of a batch, padding included.")] = None,
+    start_token: Annotated[
+        str | None, typer.Option(help="Token or id that stands before y in P(y); default: as in training.")
+    ] = None,
+    retokenize: Annotated[
+        bool, typer.Option("--retokenize", help="Score the texts in the checkpoint's own tokens.")
+    ] = False,
+    thinking: Annotated[
+        bool | None, typer.Option("--thinking/--no-thinking", help="Imported runs: thinking mode of prompts.")
+    ] = None,
+    system: Annotated[str | None, typer.Option(help="Imported runs: system message of the prompts.")] = None,
+    template: Annotated[
+        str | None, typer.Option(help="Imported runs: prompts by auto, chat or plain.")
+    ] = None,
+) -> None:
+    """log P(y|x) and log P(y) of every stored response under any checkpoint; resumable."""
+    from prerl_eval.scoring.plan import BATCH_TOKENS, ScoreOptions
+    from prerl_eval.scoring.score import score as score_run
+
+    options = ScoreOptions(
+        run=run,
+        ckpt=ckpt,
+        name=name,
+        bench=bench or (),
+        step=step,
+        per_token=per_token,
+        dtype=dtype,
+        batch_tokens=BATCH_TOKENS if batch_tokens is None else batch_tokens,
+        start_token=start_token,
+        retokenize=retokenize,
+        thinking=thinking,
+        system=system,
+        template=template,
+    )
+    for line in score_run(options):
+        typer.echo(line)
 
 
 @app.command(name="list")

@@ -8,11 +8,12 @@ comparing two sides (compare.py does). An answer that no grader could read is no
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pyarrow.compute as pc
+from numpy.typing import ArrayLike
 from scipy.special import gammaln
 
 from prerl_eval.grading.countdown import canonical_expression
@@ -23,8 +24,11 @@ from prerl_eval.tally import Tally
 Classes = Sequence[Sequence[int]]
 """Per problem, how many of its samples fell into each class."""
 
+Solutions = Mapping[str, Mapping[str, int]]
+"""Problem id -> canonical solution -> how many correct samples gave it."""
 
-def expected_distinct(classes: Classes, samples: Sequence[int], k: int) -> Floats:
+
+def expected_distinct(classes: Classes, samples: ArrayLike, k: int) -> Floats:
     """Expected number of distinct classes among k of a problem's samples: float[P].
 
     Sum over classes of 1 - C(n-c, k) / C(n, k): Hurlbert's rarefaction (Ecology 52, 1971, eq. 5),
@@ -55,14 +59,18 @@ def has_solutions(tally: Tally) -> bool:
     return all(grader.startswith("countdown/") for grader in tally.graders)
 
 
-def solution_classes(run: Path, tally: Tally, step: int | None = None) -> list[list[int]]:
-    """Sizes of the classes of correct solutions of each problem, by canonical expression."""
+def read_solutions(run: Path, benchmark: str, problems: Sequence[str], step: int | None = None) -> Solutions:
+    """The correct solutions of these problems by canonical expression, with how many samples gave each.
+
+    For benchmarks that `has_solutions` holds for.
+    """
     table = read_samples(run, ["benchmark", "problem_id", "step", "status", "answer"])
-    wanted = pc.and_(pc.equal(table["benchmark"], tally.benchmark), pc.equal(table["status"], "correct"))
+    wanted = pc.and_(pc.equal(table["benchmark"], benchmark), pc.equal(table["status"], "correct"))
     if step is not None:
         wanted = pc.and_(wanted, pc.equal(table["step"], step))
-    rows = table.filter(wanted).group_by(["problem_id", "answer"]).aggregate([([], "count_all")]).to_pylist()
-    found: dict[str, Counter[str]] = {problem: Counter() for problem in tally.problem_ids}
-    for row in rows:
-        found[row["problem_id"]][canonical_expression(row["answer"])] += row["count_all"]
-    return [sorted(found[problem].values()) for problem in tally.problem_ids]
+    rows = table.filter(wanted).group_by(["problem_id", "answer"]).aggregate([([], "count_all")])
+    found: dict[str, Counter[str]] = {problem: Counter() for problem in problems}
+    for row in rows.to_pylist():
+        if row["problem_id"] in found:
+            found[row["problem_id"]][canonical_expression(row["answer"])] += row["count_all"]
+    return found

@@ -121,7 +121,8 @@ def chance_to_call(ratio: float, freedom: float, level: float = 0.05) -> float:
     from scipy.special import nctdtr, stdtrit
 
     far = float(stdtrit(freedom, 1.0 - level / 2.0))
-    above = 1.0 - float(nctdtr(freedom, ratio, far))
+    missed = float(nctdtr(freedom, ratio, far))
+    above = 1.0 if math.isnan(missed) else 1.0 - missed  # scipy has no number where it is below 1e-200
     # Calls in the wrong direction; the noncentral t is not accurate so far out, and they are nil there.
     below = float(nctdtr(freedom, ratio, -far)) if ratio < 5.0 else 0.0
     return above + below

@@ -12,6 +12,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from prerl_eval.comparison.diversity import Solutions, has_solutions, read_solutions
+from prerl_eval.comparison.floor import marginal_chances, read_answers
 from prerl_eval.errors import UserError
 from prerl_eval.store import read_record, read_samples
 from prerl_eval.tally import Tally, tally_run
@@ -27,9 +29,13 @@ class Group:
 
 @dataclass(frozen=True)
 class Run:
-    """A run that was read: its folder, its run.json, and counts per benchmark that has scored rows."""
+    """A run that was read: its folder, its run.json, and counts per benchmark that has scored rows.
+
+    step: which step, where a run holds several.
+    """
 
     path: Path
+    step: int | None
     record: Mapping[str, Any]
     tallies: Mapping[str, Tally]
 
@@ -52,6 +58,28 @@ class Run:
         return {
             (row["benchmark"], row["problem_id"]): (row["prompt"], row["gold"]) for row in table.to_pylist()
         }
+
+    @cached_property
+    def solutions(self) -> dict[str, Solutions]:
+        """Benchmark -> correct solutions by canonical expression, where its grader tells them apart."""
+        return {
+            name: read_solutions(self.path, name, tally.problem_ids, self.step)
+            for name, tally in self.tallies.items()
+            if has_solutions(tally)
+        }
+
+    @cached_property
+    def guesses(self) -> dict[str, dict[str, float]]:
+        """Benchmark -> problem -> chance that an answer to another problem is right here.
+
+        Only where answers are values (not Countdown's solutions) and problems are two or more.
+        """
+        found = {}
+        for name, tally in self.tallies.items():
+            if len(tally.problem_ids) > 1 and not has_solutions(tally):
+                chances = marginal_chances(*read_answers(self.path, name, tally.problem_ids, self.step))
+                found[name] = dict(zip(tally.problem_ids, chances.tolist(), strict=True))
+        return found
 
 
 @dataclass(frozen=True)
@@ -120,4 +148,4 @@ def _read(path: Path, step: int | None) -> Run:
     tallies = {name: tally for name, tally in tally_run(path, step).items() if tally.n}
     if not tallies:
         raise UserError(f"{path} holds no scored samples (every gold is bad); see `prerl-eval check`")
-    return Run(path, record, tallies)
+    return Run(path, step, record, tallies)

@@ -3,9 +3,9 @@
 import argparse
 import sys
 
-from tests.speed import counting, engine, grading, startup
+from tests.speed import comparing, counting, engine, grading, startup
 
-MODULES = (startup, grading, counting, engine)
+MODULES = (startup, grading, counting, comparing, engine)
 
 
 def main() -> None:
