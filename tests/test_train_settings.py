@@ -95,7 +95,7 @@ def test_the_papers_recipe_is_the_papers_run():
 
 def test_nano_learns_at_the_rates_of_each_method():
     rates = {name: read_recipe("nano", name)["lr"] for name in ("grpo", "psr-rl", "nsr-rl", "nsr-prerl")}
-    assert rates == {"grpo": 4e-4, "psr-rl": 2e-4, "nsr-rl": 6e-5, "nsr-prerl": 3e-5}
+    assert rates == {"grpo": 8e-4, "psr-rl": 8e-4, "nsr-rl": 2.4e-4, "nsr-prerl": 6e-5}
     assert read_recipe("nano", "dsrl")["warmup_lr"] == 3e-5
 
 
