@@ -143,23 +143,21 @@ class _Curves:
     def errors(self) -> tuple[Floats, NDArray[np.int64]]:
         """Error curves drawn at random, float[DRAWS, G], and the G places among K they are given for.
 
-        Normal, with the covariance over k that the problems show (multipliers on their deviations;
-        Gine & Zinn 1990) and that the seeds show, scaled to the seeds' part of each variance. The same
-        draws for the same counts.
+        Normal, with the covariance over k that the problems show and that the seeds show, scaled to the
+        seeds' part of each variance; what a multiplier bootstrap over both gives (Gine & Zinn 1990). The
+        same draws for the same counts.
         """
-        random = np.random.default_rng(0)
         places = _grid(self.gains.shape[1])
         gains = self.gains[:, places]
-        scale = math.sqrt(len(gains) * (len(gains) - 1))
-        errors = random.standard_normal((DRAWS, len(gains))) @ ((gains - gains.mean(axis=0)) / scale)
-        for side in self.sides:
-            if len(side) > 1:
-                means = side[..., places].mean(axis=1)
-                raw = means.var(axis=0, ddof=1)
-                part = seeds_part(side[..., places])
-                share = np.sqrt(np.divide(part, raw, out=np.zeros_like(raw), where=raw > 0) / (len(side) - 1))
-                errors += random.standard_normal((DRAWS, len(side))) @ ((means - means.mean(axis=0)) * share)
-        return errors, places
+        rows = [(gains - gains.mean(axis=0)) / math.sqrt(len(gains) * (len(gains) - 1))]
+        for side in (side[..., places] for side in self.sides if len(side) > 1):
+            means = side.mean(axis=1)
+            raw = means.var(axis=0, ddof=1)
+            part = np.divide(seeds_part(side)[0], raw, out=np.zeros_like(raw), where=raw > 0)
+            rows.append((means - means.mean(axis=0)) * np.sqrt(part / (len(side) - 1)))
+        # R'R is the sum of squares of all rows, so R mixes as many normals as there are k.
+        mix = np.linalg.qr(np.concatenate(rows), mode="r")
+        return np.random.default_rng(0).standard_normal((DRAWS, len(mix))) @ mix, places
 
 
 def _passed(arm: Arm, last: int) -> Floats:

@@ -12,8 +12,8 @@ import numpy as np
 
 from prerl_eval.comparison.arms import Arm
 
-ENOUGH_SEEDS = 3
-"""Fewest training seeds that say how seeds differ at all."""
+SOME_SEEDS, ENOUGH_SEEDS = 3, 5
+"""Below the first nothing is known of how seeds differ, below the second little."""
 
 FEW_PROBLEMS = 60
 """Below it a change of one problem in twenty is missed by all P problems with a chance of over 5%."""
@@ -50,5 +50,8 @@ def caution(base: Arm, other: Arm) -> str:
 def _seeds(arm: Arm) -> str:
     if arm.seeds >= ENOUGH_SEEDS:
         return ""
-    some = f"{arm.seeds} training seeds" if arm.seeds > 1 else "one training seed"
-    return f"{some} of {arm.name}: this is about these checkpoints, not about the method"
+    some = "one training seed" if arm.seeds == 1 else f"{arm.seeds} training seeds"
+    if arm.seeds >= SOME_SEEDS:
+        return f"{some} of {arm.name} say little of how seeds differ: p and interval are rough"
+    these = "this checkpoint" if arm.seeds == 1 else "these checkpoints"
+    return f"{some} of {arm.name}: this is about {these}, not about the method"

@@ -58,7 +58,8 @@ def variances(mean_z: Floats, seed_zs: Sequence[Floats] = ()) -> tuple[Floats, F
     mean. seed_zs: for each side that was trained several times float[S, P, ...], the influence under each
     seed. The problems' part is var(mean_z) / P. A side's seeds add var(seed means) / S less what
     problems and sampling alone put there (the interaction, Searle 1971, two-way random effects),
-    never below 0. Satterthwaite's degrees of freedom. (NaN, 0) for one problem.
+    never below 0. Degrees of freedom are those of this sum of mean squares (Satterthwaite 1946).
+    (NaN, 0) for one problem.
     """
     problems = len(mean_z)
     if problems < 2:
@@ -67,21 +68,25 @@ def variances(mean_z: Floats, seed_zs: Sequence[Floats] = ()) -> tuple[Floats, F
     loss = total**2 / (problems - 1)
     for z in seed_zs:
         if len(z) > 1:
-            part = seeds_part(z)
-            total = total + part
-            loss = loss + part**2 / (len(z) - 1)
+            part, part_loss = seeds_part(z)
+            total, loss = total + part, loss + part_loss
     known = loss > 0
     freedom = np.where(known, total**2 / np.where(known, loss, 1.0), problems - 1.0)
-    return np.asarray(total), np.asarray(freedom)
+    return np.asarray(total), np.maximum(freedom, 1.0)
 
 
-def seeds_part(z: Floats) -> Floats:
-    """What the seeds of one side add to the variance: float[...], from z float[S, P, ...], S > 1."""
+def seeds_part(z: Floats) -> tuple[Floats, Floats]:
+    """What the seeds of one side add to the variance, and to Satterthwaite's sum: float[...] each.
+
+    z: float[S, P, ...], S > 1. The sum has a square for each mean square, however small their difference.
+    """
     seeds, problems = z.shape[:2]
     residual = z - z.mean(axis=0) - z.mean(axis=1, keepdims=True) + z.mean(axis=(0, 1))
-    interaction = (residual**2).sum(axis=(0, 1)) / ((seeds - 1) * (problems - 1))
-    part = z.mean(axis=1).var(axis=0, ddof=1) / seeds - interaction / (seeds * problems)
-    return np.asarray(np.maximum(part, 0.0))
+    freedom = (seeds - 1) * (problems - 1)
+    interaction = (residual**2).sum(axis=(0, 1)) / (freedom * seeds * problems)
+    means = z.mean(axis=1).var(axis=0, ddof=1) / seeds
+    part = np.maximum(means - interaction, 0.0)
+    return part, means**2 / (seeds - 1) + interaction**2 / freedom
 
 
 def share_interval(value: float, var: float, freedom: float, units: float) -> tuple[float, float]:
