@@ -17,7 +17,7 @@ from prerl_eval.checkpoint import Checkpoint, open_checkpoint
 from prerl_eval.errors import UserError
 from prerl_eval.grading import GradingPool
 from prerl_eval.notations import ODDITIES, completions
-from prerl_eval.problems import Problem, load_problems
+from prerl_eval.problems import HubUnreachable, Problem, hub_unreachable, load_problems
 from prerl_eval.prompts import PromptBuilder, check_lengths
 
 SHOWN = 5
@@ -72,21 +72,30 @@ def preflight(
     """Check benchmarks, and with `ckpt` how that checkpoint would be asked.
 
     Returns {ok, benchmarks: {name: ...}, checkpoint}: `ok` is False exactly where some `failures`
-    list is not empty. Raises UserError for what keeps a set or a checkpoint from being read.
+    list is not empty. A set that cannot be read is a failure beside those that can; raises UserError
+    where none of them can, or where the checkpoint cannot.
     """
     cards = resolve_benchmarks(bench)
     checkpoint = open_checkpoint(ckpt) if ckpt else None
     builder = PromptBuilder(checkpoint) if checkpoint else None
     report: dict[str, Any] = {"ok": True, "benchmarks": {}, "checkpoint": None}
+    unread: list[UserError] = []
     with GradingPool(workers) as pool:
         for card in cards:
-            problems = load_problems(card, data_root)
+            try:
+                problems = _load(card, data_root, unread)
+            except UserError as error:
+                unread.append(error)
+                report["benchmarks"][card.name] = _not_read(card, error)
+                continue
             entry = _check_problems(problems, pool)
             entry["source"] = f"{_source(card)} {card.split}"
             entry["first_prompt"] = {"text": card.prompt.replace("{problem}", problems[0].text)}
             if builder:
                 entry["first_prompt"] = _check_prompts(card, problems, builder, entry)
             report["benchmarks"][card.name] = entry
+    if len(unread) == len(cards):
+        raise unread[0]
     if checkpoint and builder:
         report["checkpoint"] = _describe(checkpoint, builder)
     report["ok"] = not any(entry["failures"] for entry in report["benchmarks"].values())
@@ -98,6 +107,9 @@ def render_report(report: dict[str, Any]) -> str:
     lines: list[str] = []
     for name, entry in report["benchmarks"].items():
         verdict = "ok" if not entry["failures"] else f"{len(entry['failures'])} FAILURES"
+        if not entry["problems"]:
+            lines.append(f"{name}: NOT READ ({entry['source']}): {entry['failures'][0]}")
+            continue
         lines.append(
             f"{name}: {entry['problems']} problems ({entry['source']}), "
             f"{entry['completions']} correct completions graded: {verdict}"
@@ -114,8 +126,30 @@ def render_report(report: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def _load(card: Card, data_root: Path | None, unread: Sequence[UserError]) -> list[Problem]:
+    # An unreachable hub costs half a minute of retries a set; without a data root every hub set is there.
+    if card.hub_id and any(isinstance(error, HubUnreachable) for error in unread):
+        raise hub_unreachable(card)
+    return load_problems(card, data_root)
+
+
 def _source(card: Card) -> str:
     return card.path or " ".join(filter(None, (card.hub_id, card.config)))
+
+
+def _not_read(card: Card, error: UserError) -> dict[str, Any]:
+    """The entry of a set that cannot be read: the keys of every entry, and the reason as its failure."""
+    return {
+        "problems": 0,
+        "completions": 0,
+        "failures": [str(error).removeprefix(f"{card.name}: ")],
+        "notes": [],
+        "oddities": {},
+        "duplicates": [],
+        "answer_positions": {},
+        "source": f"{_source(card)} {card.split}",
+        "first_prompt": None,
+    }
 
 
 def _check_problems(problems: Sequence[Problem], pool: GradingPool) -> dict[str, Any]:
@@ -197,7 +231,7 @@ def _describe(checkpoint: Checkpoint, builder: PromptBuilder) -> dict[str, Any]:
 
 def _render_checkpoint(report: dict[str, Any]) -> list[str]:
     about = report["checkpoint"]
-    name, entry = next(iter(report["benchmarks"].items()))
+    name, entry = next((name, entry) for name, entry in report["benchmarks"].items() if entry["problems"])
     first = entry["first_prompt"]
     start = about["start_token"]
     known = f"{start['text']} ({start['id']})" if start["text"] else "the tokenizer has none"

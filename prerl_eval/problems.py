@@ -32,6 +32,10 @@ BUILDERS = {".jsonl": "json", ".jsonl.gz": "json", ".parquet": "parquet"}
 """Local files a card's `path` may name, and the datasets builder that reads them."""
 
 
+class HubUnreachable(UserError):
+    """The hub did not answer: no other set of it can be had now either."""
+
+
 @dataclass(frozen=True, slots=True)
 class Problem:
     """One problem, with all a grader needs: a stored row can be regraded without its data set.
@@ -203,12 +207,31 @@ def _load_hub(card: Card, split: str) -> Dataset:
         return load_dataset(card.hub_id, card.config or None, split=split, revision=card.revision)
     except ValueError as error:  # an unknown configuration or split
         raise UserError(f"{card.name}: {card.hub_id}: {_first_line(error)}") from error
+    except ConnectionError as error:
+        raise hub_unreachable(card) from error
     except (DatasetsError, OSError) as error:
         raise UserError(
-            f"{card.name}: {card.hub_id} is gated or cannot be reached ({_first_line(error)}); "
-            "accept its terms on the hub where it has any, or where the hub can be reached run `git clone "
-            f"https://huggingface.co/datasets/{card.hub_id} DIR/{card.hub_id}` and pass --data-root DIR"
+            f"{card.name}: the hub does not give {card.hub_id} ({_first_line(error)}); where it is gated, "
+            f"accept its terms at {_page(card)} and log in (hf auth login), or run "
+            f"`{clone_command(card, 'DIR')}` and pass --data-root DIR"
         ) from error
+
+
+def hub_unreachable(card: Card) -> HubUnreachable:
+    """What to say of a hub set while the hub does not answer: how to obtain it elsewhere."""
+    return HubUnreachable(
+        f"{card.name}: the hub cannot be reached; on a machine that reaches it accept the terms of "
+        f"{card.hub_id} where it has any, run `{clone_command(card, 'DIR')}`, and pass --data-root DIR here"
+    )
+
+
+def clone_command(card: Card, data_root: Path | str) -> str:
+    """The git command that puts a hub set where --data-root looks for it."""
+    return f"git clone {_page(card)} {Path(data_root) / card.hub_id}"
+
+
+def _page(card: Card) -> str:
+    return f"https://huggingface.co/datasets/{card.hub_id}"
 
 
 def _load_clone(card: Card, data_root: Path, split: str) -> Dataset:
@@ -218,8 +241,8 @@ def _load_clone(card: Card, data_root: Path, split: str) -> Dataset:
     clone = data_root / card.hub_id
     if not clone.is_dir():
         raise UserError(
-            f"{card.name}: no clone at {clone}; "
-            f"git clone https://huggingface.co/datasets/{card.hub_id} {clone}"
+            f"{card.name}: no clone at {clone}; run `{clone_command(card, data_root)}` "
+            "(where the set is gated, accept its terms on that page first)"
         )
     try:
         return load_dataset(str(clone), card.config or None, split=split)

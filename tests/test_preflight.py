@@ -13,10 +13,12 @@ from tests.test_problems import make
 from tests.test_prompts import CHATML, TWO_STARTS, checkpoint
 from tests.tiny import save_model
 
+READABLE = ["math", "gsm8k", "math-train", "countdown", "countdown-ood"]
+
 
 @pytest.fixture(scope="module")
 def report(hub: Path):
-    return preflight(["all", "math-train"], data_root=hub, workers=1)
+    return preflight(READABLE, data_root=hub, workers=1)
 
 
 def test_every_set_passes_on_its_clone(report):
@@ -108,6 +110,30 @@ def test_a_checkpoint_s_disagreements_and_template_are_noted(tmp_path):
     text = render_report(report)
     assert "generation_config.json suggests top_k=20; a run uses its flags" in text
     assert "stop ids of generation_config.json: 4, 2" in text
+
+
+def test_sets_that_cannot_be_read_are_failures_beside_those_that_can(tmp_path, monkeypatch):
+    monkeypatch.delenv("PRERL_DATA_ROOT", raising=False)
+    model = save_model(tmp_path / "tiny")
+    report = preflight(["aime26", "countdown", "hmmt-feb-2025"], str(model), workers=1)
+    assert not report["ok"]
+    assert report["benchmarks"]["countdown"]["failures"] == []
+    text = render_report(report)  # conftest switches the hub off
+    for name, hub_id in (("aime26", "math-ai/aime26"), ("hmmt-feb-2025", "MathArena/hmmt_feb_2025")):
+        (failure,) = report["benchmarks"][name]["failures"]
+        assert failure.startswith("the hub cannot be reached; ")
+        assert f"git clone https://huggingface.co/datasets/{hub_id} DIR/{hub_id}`, " in failure
+        assert failure.endswith("pass --data-root DIR here")
+        assert f"{name}: NOT READ ({hub_id} " in text
+        assert failure in text
+    assert "first prompt of countdown" in text
+    json.dumps(report)
+
+
+def test_nothing_readable_is_the_user_s_mistake(tmp_path):
+    with pytest.raises(UserError, match=r"aime26: no clone at .*; run `git clone") as error:
+        preflight(["aime26", "math5000"], data_root=tmp_path)
+    assert "\n" not in str(error.value)
 
 
 def test_unknown_sets_and_checkpoints_are_the_user_s_mistake(tmp_path):

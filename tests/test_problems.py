@@ -217,7 +217,7 @@ def test_missing_clone_and_unreachable_hub_say_how_to_clone(tmp_path, monkeypatc
     assert "git clone https://huggingface.co/datasets/HuggingFaceH4/aime_2024" in message
     monkeypatch.delenv("PRERL_DATA_ROOT", raising=False)
     message = failure(card)  # conftest switches the hub off
-    assert "is gated or cannot be reached" in message
+    assert "the hub cannot be reached" in message
     assert "git clone https://huggingface.co/datasets/HuggingFaceH4/aime_2024" in message
     assert "--data-root DIR" in message
 
