@@ -48,6 +48,9 @@ OPTIONS: dict[str, tuple[str, Callable[[Any], bool]]] = {
 UNHASHED = frozenset({"title", "rows", "train_split", "n", "max_tokens", "groups", "licence", "citation"})
 """Keys that describe a set, or that a run records by itself, but that decide no grade."""
 
+HASHED_WHERE_GIVEN = frozenset({"plain_prompt", "stop"})
+"""Keys that came later: a card without them keeps the hash that its stored runs record."""
+
 
 @dataclass(frozen=True)
 class Card:
@@ -81,6 +84,10 @@ class Card:
     """The split that training may read; without one, training on this set is refused."""
     rows: tuple[int, ...] = ()
     """Allowed numbers of problems in `split`; any where absent."""
+    plain_prompt: str = ""
+    """What a model without a chat template continues, with {problem}; `prompt` where absent."""
+    stop: tuple[str, ...] = ()
+    """Strings that end the completion of a plain prompt; a chat model ends its turn by itself."""
     answer_format: str = "boxed"
     """Where the grader looks for the final answer, one of ANSWER_FORMATS."""
     gold: str = "verbatim"
@@ -100,8 +107,12 @@ class Card:
 
     @property
     def hash(self) -> str:
-        """sha256 of what decides a grade: every key that is not in UNHASHED."""
-        content = {key: value for key, value in self.describe().items() if key not in UNHASHED}
+        """sha256 of what decides a grade: every key not in UNHASHED (see HASHED_WHERE_GIVEN)."""
+        content = {
+            key: value
+            for key, value in self.describe().items()
+            if key not in UNHASHED and (value or key not in HASHED_WHERE_GIVEN)
+        }
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     def describe(self) -> dict[str, Any]:
@@ -228,6 +239,11 @@ def _check_values(card: Card) -> None:
             "letters, digits, '.', '_' and '-'",
         ),
         "prompt": ("{problem}" in card.prompt, "a template that contains {problem}"),
+        "plain_prompt": (
+            not card.plain_prompt or "{problem}" in card.plain_prompt,
+            "a template that contains {problem}",
+        ),
+        "stop": ("" not in card.stop, "a list of strings that are not empty"),
         "fields": ({"problem", "answer"} <= set(card.fields), "a table with at least problem and answer"),
         "gold": (card.gold in GOLD_FORMS, f"one of: {', '.join(GOLD_FORMS)}"),
         "answer_format": (card.answer_format in ANSWER_FORMATS, f"one of: {', '.join(ANSWER_FORMATS)}"),

@@ -59,7 +59,7 @@ class RunOptions:
 
 @dataclass(frozen=True)
 class BenchmarkPlan:
-    """One benchmark of a run: its problems, their prompts (same order) and how many samples each."""
+    """One benchmark of a run: problems, their prompts (same order), samples of each, stop strings."""
 
     card: Card
     problems: Sequence[Problem]
@@ -67,6 +67,7 @@ class BenchmarkPlan:
     n: int
     limit: int | None
     max_tokens: int
+    stop: tuple[str, ...] = ()
 
     def requests(self, seed: int) -> list[Request]:
         """Every request, problem by problem: the fixed order that batches are cut from."""
@@ -173,7 +174,11 @@ def plan_run(
         rendered = [builder.render(problem, card) for problem in rows]
         max_tokens = options.max_tokens or card.max_tokens
         prompts.check_lengths(card.name, rows, rendered, max_tokens, checkpoint.context_length)
-        benchmarks.append(BenchmarkPlan(card, rows, rendered, options.n or card.n, options.limit, max_tokens))
+        benchmarks.append(
+            BenchmarkPlan(
+                card, rows, rendered, options.n or card.n, options.limit, max_tokens, builder.stops(card)
+            )
+        )
     return RunPlan(
         checkpoint,
         out,

@@ -82,7 +82,15 @@ class PromptBuilder:
 
     def render(self, problem: Problem, card: Card) -> Prompt:
         """The prompt of one problem, whole: nothing is cut."""
-        return self.ask(card.prompt.replace("{problem}", problem.text))
+        asked = card.prompt if self.chat else card.plain_prompt or card.prompt
+        return self.ask(asked.replace("{problem}", problem.text))
+
+    def stops(self, card: Card) -> tuple[str, ...]:
+        """The strings that end a completion: a card's for plain prompts, none for chats.
+
+        In a chat they could fire inside the thinking (lm-evaluation-harness#3700).
+        """
+        return () if self.chat else card.stop
 
     def ask(self, asked: str) -> Prompt:
         """The prompt that asks this text, as a chat's user or plainly."""

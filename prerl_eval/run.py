@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -105,12 +106,14 @@ def _fill(
         advance(statuses.total(), f"{counts['correct'] / counts.total():.1%} correct")
 
     sampled = {}
+    stops = {plan_.card.name: plan_.stop for plan_ in plan.benchmarks}
     with Recorder(plan.out, plan.run_id, problems, pool, on_graded) as recorder:
         for name, listed in requests.items():
             if all(request.key in stored for request in listed):
                 continue
             start = time.monotonic()
-            tokens = _generate(engine, listed, plan.sampling, stored, recorder)
+            sampling = replace(plan.sampling, stop=stops[name])
+            tokens = _generate(engine, listed, sampling, stored, recorder)
             sampled[name] = {"tokens": tokens, "seconds": round(time.monotonic() - start, 3)}
     return sampled
 
@@ -155,6 +158,7 @@ def _record(plan: RunPlan, engine: Engine | None) -> dict[str, Any]:
             "limit": plan_.limit if grew else before.get("limit"),
             "problems": max(len(plan_.problems), before.get("problems", 0)),
             "max_tokens": plan_.max_tokens,
+            "stop": list(plan_.stop),
             "prompt_of_sample_0": {
                 "text": plan_.prompts[0].text,
                 "token_ids": list(plan_.prompts[0].token_ids or ()) or None,

@@ -114,6 +114,9 @@ def test_two_cards_of_one_name_are_refused(tmp_path):
             r"unknown option .* \(did you mean 'relative_tolerance'\?\)",
         ),
         ('options = { tolerance = "0.1" }', r"options.tolerance = '0.1' should be a number"),
+        ('plain_prompt = "Q: "', r"plain_prompt = 'Q: ' should be a template that contains \{problem\}"),
+        ('stop = "x"', "stop = 'x' should be a list of strings"),
+        ('stop = ["x", ""]', "stop = .* should be a list of strings that are not empty"),
         ('hub_id = "a/b"', "exactly one of hub_id .* and path"),
         ("licence = ", "is not TOML"),
     ],
@@ -151,6 +154,8 @@ def test_the_hash_follows_what_decides_a_grade(tmp_path):
     card = load_card(write(tmp_path))
     for old, new in (
         ("{problem} Answer", "{problem} Reply"),
+        ('"math"', '"math"\nplain_prompt = "{problem}"'),
+        ('"math"', '"math"\nstop = ["\\n\\n"]'),
         ('"math"', '"math"\noptions = { relative_tolerance = 0.1 }'),
     ):
         assert load_card(write(tmp_path, CARD.replace(old, new))).hash != card.hash
@@ -159,6 +164,11 @@ def test_the_hash_follows_what_decides_a_grade(tmp_path):
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     assert load_card(write(elsewhere)).hash == card.hash
+
+
+def test_runs_of_an_older_prerl_go_on():
+    # As run.json of such a run records it: keys that came later may not change it.
+    assert load_card("aime24").hash == "796546e8bca3881ced09558f88d102c32fd8f676354a162b5f0d6e38ab7b9fe1"
 
 
 def test_describe_is_the_card_without_its_place(tmp_path):

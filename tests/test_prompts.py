@@ -1,5 +1,6 @@
 """Prompts: exact texts and token ids with real tokenizers, chat and plain, and what is refused."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -147,6 +148,14 @@ def test_a_chat_prompt_holds_one_start_token(tmp_path, template, adds_start):
 
 def test_plain_may_be_asked_of_a_chat_model(tmp_path):
     assert PromptBuilder(checkpoint(tmp_path, CHATML), template="plain").render(PROBLEM, CARD).text == ASKED
+
+
+def test_a_card_may_ask_a_model_without_template_otherwise(tmp_path):
+    card = replace(CARD, plain_prompt="def f(): # {problem}\n", stop=("\ndef",))
+    chat, plain = (PromptBuilder(checkpoint(tmp_path, CHATML), template=name) for name in ("chat", "plain"))
+    assert chat.render(PROBLEM, card).messages == ({"role": "user", "content": ASKED},)
+    assert plain.render(PROBLEM, card).text == "def f(): # 1 + 1 = {x}?\n"
+    assert (chat.stops(card), plain.stops(card)) == ((), ("\ndef",))
 
 
 def test_chat_cannot_be_asked_of_a_tokenizer_without_template(tmp_path):
