@@ -25,7 +25,7 @@ def couple(rng, base, other, correlation, shape):
     """Chances (p, q) with these Beta marginals and this correlation over problems."""
     one, two = stats.beta(*base), stats.beta(*other)
     z, noise = rng.standard_normal((2, *shape))
-    draws = rng.standard_normal((2, 20_000))
+    draws = rng.standard_normal((2, 5_000))
 
     def quantiles(law, z):
         return law.ppf(stats.norm.cdf(z))

@@ -84,12 +84,12 @@ def test_moments_of_pass_at_k_by_simulation():
 
 
 @pytest.mark.parametrize(
-    ("problems", "n", "population"), [(30, 32, ASSUMED), (198, 8, Population(0.35, 0.25, 0.8))]
+    ("problems", "n", "population"), [(30, 32, ASSUMED), (60, 8, Population(0.35, 0.25, 0.8))]
 )
 def test_a_difference_of_that_size_is_called_four_times_in_five(problems, n, population):
     size = detectable(problems, n, population).difference
-    assert called(problems, n, 1, population, size, trials=600)[0] == pytest.approx(0.8, abs=0.08)
-    assert called(problems, n, 1, population, 0.0, trials=600)[0] <= 0.08
+    assert called(problems, n, 1, population, size, trials=400)[0] == pytest.approx(0.8, abs=0.08)
+    assert called(problems, n, 1, population, 0.0, trials=400)[0] <= 0.08
 
 
 def test_the_population_of_runs_is_found_without_the_noise_of_samples():

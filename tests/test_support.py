@@ -196,10 +196,10 @@ def test_lucky_finds_do_not_survive_when_nothing_changed():
 
 @pytest.mark.parametrize(("population", "change"), [("Beta(0.3, 0.7)", "none"), ("Beta(1, 4)", "sharpened")])
 def test_intervals_of_retention_hold_the_truth(population, change):
-    found = trials(population, change, problems=100, n=64, count=200)
-    # 4 standard errors of 200 trials around 95%.
-    assert 0.888 <= found["covered n"] <= 1.0
-    assert 0.888 <= found["covered n/2"] <= 1.0
+    found = trials(population, change, problems=100, n=64, count=150)
+    # 4 standard errors of 150 trials around 95%.
+    assert 0.879 <= found["covered n"] <= 1.0
+    assert 0.879 <= found["covered n/2"] <= 1.0
     if change == "none":
         assert max(found[f"called {rate} {null}"] for rate in RATES for null in ("run", "half")) <= 0.11
     else:
