@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Self
 
 from prerl_eval.errors import UserError
-from prerl_eval.grading import countdown, math
+from prerl_eval.grading import choice, countdown, exact, math
 from prerl_eval.grading.verdict import Verdict
 from prerl_eval.grading.workers import AlgebraWorkers, Outcome, outcome_of
 from prerl_eval.problems import Problem
@@ -23,8 +23,16 @@ from prerl_eval.problems import Problem
 CACHE_SIZE = 200_000
 """Pairs remembered, the newest."""
 
-GRADERS = {"math": math.VERSION, "countdown": countdown.GRADER}
+GRADERS = {
+    "math": math.VERSION,
+    "countdown": countdown.GRADER,
+    "choice": choice.GRADER,
+    "exact": exact.GRADER,
+}
 """Graders by the name that cards use: name and version."""
+
+STATED = {"choice": choice.grade_choice, "exact": exact.grade_exact}
+"""Graders of answers that are stated in words and need no computer algebra."""
 
 CPU_SECONDS = 2.0
 """Default bound of one comparison: all but one pair of the real outputs tested take under 0.9 s."""
@@ -99,6 +107,9 @@ class GradingPool:
         grader_version(problem)
         if problem.grader == "countdown":
             return _done(countdown.grade_countdown(text, problem, finish_reason))
+        if problem.grader in STATED:
+            grade = STATED[problem.grader]
+            return _done(grade(problem, text, finish_reason, opens_thinking, self._accept_box_in_thinking))
         found = math.read_completion(
             problem, text, finish_reason, opens_thinking, self._accept_box_in_thinking
         )
