@@ -241,7 +241,8 @@ def trajectory(
 ) -> None:
     """Avg, Pass@k and saturation against the training step."""
     from prerl_eval.plots import check_files
-    from prerl_eval.trajectory import draw_trajectory, measure_trajectory
+    from prerl_eval.trajectory import measure_trajectory
+    from prerl_eval.trajectory_table import draw_trajectory
 
     check_files(out, csv)
     facts = measure_trajectory(runs, benchmarks=bench or (), null=null, allow_differences=allow_differences)

@@ -5,7 +5,8 @@
     prerl-eval trajectory 0=runs/base runs/a-step-50    runs; STEP=RUN where a run does not say its step
 
 Saturation is told against the first step: which of its problems are still reached, which are new.
-Covers finding and ordering the runs, numbers, table, JSON and CSV; the picture is trajectory_plot.py.
+Covers finding and ordering the runs, and the numbers; they are shown by trajectory_table.py and
+trajectory_plot.py.
 """
 
 from __future__ import annotations
@@ -16,23 +17,15 @@ from pathlib import Path
 from typing import Any
 
 from prerl_eval.comparison.arms import Arm
-from prerl_eval.comparison.facts import support_facts
+from prerl_eval.comparison.facts import plain, support_facts
 from prerl_eval.comparison.plan import Plan, plan_comparison
+from prerl_eval.comparison.rare_stages import rare_stages
 from prerl_eval.comparison.sides import Group, Side, parse_groups
-from prerl_eval.comparison.support import RATES, support_change
+from prerl_eval.comparison.support import support_change
 from prerl_eval.errors import UserError
-from prerl_eval.layout import percent, wrapped
 from prerl_eval.metrics import majority_ks, pass_curve
-from prerl_eval.plots import write_table
 from prerl_eval.store import read_record
 from prerl_eval.tally import Tally
-
-LEGEND = (
-    "Scores in %. retention: of the problems that the first step solves in so many samples, the share that "
-    "this step solves in as many; discovery: of those that this step solves, the share that the first step "
-    "does not. (in brackets): what an unchanged model shows; *: differs from that at the 5% level, each "
-    "test by itself. cut: stopped at the token limit."
-)
 
 STEP_NAME = re.compile(
     r"(?:^|[-_.])(?:checkpoint|global[-_]?step|step|iter|update)[-_]?(\d+)$", re.IGNORECASE
@@ -130,6 +123,8 @@ def measure_trajectory(
         mean_tokens, truncated, unparsed   tokens per sample; shares of the samples
         support             saturation against the first step, as in `prerl-eval compare --json`; in the
                             first step's own object the null alone: what an unchanged model shows
+        rare                {problems, solutions}: rare.RareStage of what the first step reaches seldom, over
+                            the series of steps; None for the first step
 
     null: a second run of the first step's model. Raises UserError as `find_stages` and
     `plan_comparison` do.
@@ -161,6 +156,11 @@ def _benchmark(plan: Plan, name: str, sides: Mapping[int, Side]) -> dict[str, An
         facts = _scores(arm) | _rates(side.runs[0].tallies[name])
         changed = support_facts(support_change(first, arm, null)) if side is not plan.base else None
         stages.append({"step": step, **facts, "support": changed})
+    rare = plain(rare_stages(plan, name, plan.others))
+    for place, stage in enumerate(stages):
+        stage["rare"] = {
+            which: found[place - 1] if found and place else None for which, found in rare.items()
+        }
     unchanged = stages[1]["support"]
     stages[0]["support"] = {key: unchanged[key] for key in ("null", "null_kind")}
     return {"problems": first.problems, "stages": stages}
@@ -185,78 +185,3 @@ def _rates(tally: Tally) -> dict[str, Any]:
         "truncated": tally.cut / tally.known_finish if tally.known_finish else None,
         "unparsed": tally.statuses["unparsed"] / scored,
     }
-
-
-def draw_trajectory(
-    facts: Mapping[str, Any], out: Path | None = None, csv_file: Path | None = None
-) -> list[str]:
-    """The lines of the table for what `measure_trajectory` returned; writes picture and CSV."""
-    lines = render_trajectory(facts)
-    if csv_file is not None:
-        write_trajectory_csv(facts, csv_file)
-        lines.append(f"wrote {csv_file}")
-    if out is not None:
-        from prerl_eval.trajectory_plot import plot_trajectory
-
-        plot_trajectory(facts, out)
-        lines.append(f"wrote {out}")
-    return lines
-
-
-def render_trajectory(facts: Mapping[str, Any]) -> list[str]:
-    """A table per benchmark of at most 100 columns, a row per step, and what stands in it."""
-    lines = [line for note in facts["notes"] for line in wrapped(f"note: {note}", "")]
-    for name, entry in facts["benchmarks"].items():
-        stages = entry["stages"]
-        n, support = min(stage["n"] for stage in stages), stages[-1]["support"]
-        unchanged = support["null"]
-        at = f"; retention, discovery in {support['matched']['m']} samples" if unchanged else ""
-        lines += ["", f"{name}, {entry['problems']} problems, n = {n}{at}"]
-        shown = [k for k in (8, 32) if k < n] + [n] * (n > 1)
-        titles = "".join(f"  {f'Pass@{k}':>8}" for k in shown)
-        lines.append(
-            f"{'step':>8}  {f'Avg@{n}':>7}  {'95%':>11}{titles}  {'retention':>9}  {'discovery':>9}"
-            f"  {'tokens':>6}  {'cut':>5}"
-        )
-        lines += [_row(stage, shown) for stage in stages]
-    return [*lines, "", *wrapped(LEGEND, "")]
-
-
-def _row(stage: Mapping[str, Any], shown: Sequence[int]) -> str:
-    passed = "".join(f"  {percent(stage['pass'].get(str(k))):>8}" for k in shown)
-    tokens = "–" if stage["mean_tokens"] is None else f"{stage['mean_tokens']:.0f}"
-    rates = "".join(f"  {_rate(stage['support'], name):>9}" for name in ("retention", "discovery"))
-    avg = f"{percent(stage['avg']):>7}  {'–'.join(map(percent, stage['avg_ci'])):>11}"
-    return f"{stage['step']:>8,}  {avg}{passed}{rates}  {tokens:>6}  {percent(stage['truncated']):>5}"
-
-
-def _rate(support: Mapping[str, Any], name: str) -> str:
-    """A rate in %, * where it differs from an unchanged model's; that model's own in brackets."""
-    if "matched" not in support:
-        return f"({percent(support['null'][name]['value'])})" if support["null"] else "–"
-    if support["matched"] is None:
-        return percent(support["at_n"][name]["value"])
-    excess = support["excess"][name]
-    differs = excess["p"] is not None and excess["p"] < 0.05
-    return percent(support["matched"][name]["value"]) + ("*" if differs else " ")
-
-
-def write_trajectory_csv(facts: Mapping[str, Any], file: Path) -> None:
-    """benchmark, step, measure, value, lo, hi: a row per figure, fractions of 1 (tokens: tokens)."""
-    rows = []
-    for name, entry in facts["benchmarks"].items():
-        for stage in entry["stages"]:
-            figures = [("avg", stage["avg"], stage["avg_ci"])]
-            figures += [(f"pass@{k}", value, stage["pass_ci"][k]) for k, value in stage["pass"].items()]
-            figures += [(key, stage[key], None) for key in ("mean_tokens", "truncated", "unparsed")]
-            for which in ("at_n", "matched", "null"):
-                support = stage["support"].get(which)
-                for rate in RATES if support else ():
-                    share = support[rate]
-                    figures.append((f"{rate}_{which}", share["value"], [share["low"], share["high"]]))
-            rows += [
-                [name, stage["step"], measure, value, *(ends or (None, None))]
-                for measure, value, ends in figures
-                if value is not None
-            ]
-    write_table(file, ["benchmark", "step", "measure", "value", "lo", "hi"], rows)

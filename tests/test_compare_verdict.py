@@ -4,8 +4,8 @@ import pytest
 
 from prerl_eval.comparison.verdict import p_value, points, verdict
 
-UNSEEN = {"claimed": False, "k": None, "low": None, "high": None}
-CROSSING = {"claimed": True, "k": 7, "low": 5, "high": 12}
+UNSEEN = {"claimed": False, "k": None, "low": None, "high": None, "p_none": 0.8}
+CROSSING = {"claimed": True, "k": 7, "low": 5, "high": 12, "p_none": 0.0123}
 
 
 def entry(avg=(0.10, 0.05, 0.15, 0.001), band=((0.1, 0.05, 0.15), (0.02, -0.05, 0.09)), **changes):
@@ -83,9 +83,12 @@ def test_one_sample_has_no_curve():
     assert verdict(entry(band=curve("+"))) == "correct more often (Avg +10.0, p = 0.001)"
 
 
-def test_a_crossing_is_told_only_where_it_is_claimed():
-    assert "the curves cross at k = 7 (5–12)" in verdict(entry(crossover=CROSSING))
-    assert "cross" not in verdict(entry(crossover=CROSSING | {"claimed": False}))
+def test_a_crossing_is_told_as_one_only_where_it_is_claimed():
+    told = verdict(entry(crossover=CROSSING))
+    assert told.endswith("; the curves cross at k = 7 (5–12, chance of none 1.2%)")
+    doubted = verdict(entry(crossover=UNSEEN | {"k": 7, "p_none": 0.4}))
+    assert doubted.endswith("; a crossing at k = 7 may be luck (chance of none 40.0%)")
+    assert "cross" not in verdict(entry(crossover=UNSEEN))
 
 
 def test_luck_is_not_told_as_loss_or_discovery():

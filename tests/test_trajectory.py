@@ -7,7 +7,8 @@ import pytest
 
 from prerl_eval.errors import UserError
 from prerl_eval.plots import check_files
-from prerl_eval.trajectory import draw_trajectory, find_stages, known_step, measure_trajectory
+from prerl_eval.trajectory import find_stages, known_step, measure_trajectory
+from prerl_eval.trajectory_table import draw_trajectory
 from tests.compared import make_run
 from tests.runs import write_run
 
@@ -104,6 +105,24 @@ def test_scores_and_saturation_are_those_of_the_counts(facts):
     unchanged = first["support"]["null"]["retention"]["value"]
     assert unchanged == pytest.approx((1 + 4 / 6) / (1 + 5 / 6))
     assert json.loads(json.dumps(facts, allow_nan=False)) == facts
+
+
+def test_rare_problems_are_followed_over_the_steps(tmp_path):
+    """Problem 0 is rare at first (1 of 40), lost at step 1 and found again at step 2."""
+    for step, correct in enumerate(((1, 20), (0, 20), (40, 20))):
+        evaluation(tmp_path / f"step-{step}", correct, n=40)
+    facts = measure_trajectory([str(tmp_path)], null=None)
+    first, lost, found = (stage["rare"]["problems"] for stage in facts["benchmarks"]["aime24"]["stages"])
+    assert first is None
+    assert lost["survived"] == pytest.approx(0, abs=1e-4)  # of problem 1, hardly rare
+    assert lost["lost"] == pytest.approx(lost["rare"], abs=1e-4)
+    assert found["survived"] == pytest.approx(found["rare"])
+    assert found["recovered"] == pytest.approx(found["rare"], abs=1e-4)
+    lines = draw_trajectory(facts)
+    (title,) = [index for index, line in enumerate(lines) if "rare problems @20" in line]
+    assert lines[title + 1].split()[2] == "0.0"
+    assert lines[title + 2].split()[2] == "100.0"
+    assert max(map(len, lines)) <= 100
 
 
 def test_table_csv_and_picture(tmp_path, facts):

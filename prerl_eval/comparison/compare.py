@@ -26,7 +26,7 @@ from prerl_eval.comparison.facts import plain, support_facts
 from prerl_eval.comparison.floor import guessing_floor
 from prerl_eval.comparison.paired import PairedMeans, paired_means
 from prerl_eval.comparison.plan import Plan, plan_comparison
-from prerl_eval.comparison.rare import RareStage, rare_survival, trace_arms
+from prerl_eval.comparison.rare_stages import rare_stages, tells_solutions_apart
 from prerl_eval.comparison.several import holm
 from prerl_eval.comparison.sides import Run, Side, parse_groups
 from prerl_eval.comparison.support import support_change
@@ -108,10 +108,7 @@ def _compare_one(plan: Plan, benchmark: str, side: Side) -> dict[str, Any]:
         "newly_solved": support.newly_solved,
         "newly_lost": support.newly_lost,
         "support": support_facts(support),
-        "rare": {
-            "problems": rare_survival(base, [other], null),
-            "solutions": _rare_traces(plan, benchmark, side),
-        },
+        "rare": rare_stages(plan, benchmark, [side]),
         "distinct": _distinct(plan, benchmark, side),
         "tokens": _tokens(plan, benchmark, side),
         "floor": _floor(plan, benchmark, min(base.n, other.n)),
@@ -180,25 +177,9 @@ def _distinct(plan: Plan, benchmark: str, side: Side) -> dict[str, Any]:
         return [list(found[problem].values()) for problem in plan.problems[benchmark]]
 
     facts: dict[str, Any] = {"k": k, "answers": compared(answers)}
-    if _tells_solutions_apart(plan, benchmark, side):
+    if tells_solutions_apart(plan, benchmark, [side]):
         facts["solutions"] = compared(solutions)
     return facts
-
-
-def _tells_solutions_apart(plan: Plan, benchmark: str, side: Side) -> bool:
-    runs = [*plan.base.runs, *side.runs, *(plan.null.runs if plan.null else ())]
-    return all(benchmark in run.solutions for run in runs)
-
-
-def _rare_traces(plan: Plan, benchmark: str, side: Side) -> list[RareStage] | None:
-    """Survival of rare correct solutions; None where the grader does not tell solutions apart."""
-    if not _tells_solutions_apart(plan, benchmark, side):
-        return None
-    sides = [plan.base, side, *([plan.null] if plan.null else [])]
-    arms, problem_of = trace_arms(
-        [(plan.arm(one, benchmark), [run.solutions[benchmark] for run in one.runs]) for one in sides]
-    )
-    return rare_survival(arms[0], arms[1:2], arms[2] if plan.null else None, problem_of)
 
 
 def _paired(means: PairedMeans) -> dict[str, Any]:

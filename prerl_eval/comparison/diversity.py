@@ -8,7 +8,7 @@ comparing two sides (compare.py does). An answer that no grader could read is no
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from numpy.typing import ArrayLike
 from scipy.special import gammaln
 
+from prerl_eval.comparison.rare import Solutions
 from prerl_eval.grading.countdown import canonical_expression
 from prerl_eval.metrics import Floats
 from prerl_eval.store import read_samples
@@ -23,9 +24,6 @@ from prerl_eval.tally import Tally
 
 Classes = Sequence[Sequence[int]]
 """Per problem, how many of its samples fell into each class."""
-
-Solutions = Mapping[str, Mapping[str, int]]
-"""Problem id -> canonical solution -> how many correct samples gave it."""
 
 
 def expected_distinct(classes: Classes, samples: ArrayLike, k: int) -> Floats:

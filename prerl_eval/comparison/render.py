@@ -32,14 +32,14 @@ def render_comparison(facts: Mapping[str, Any]) -> str:
         for entry in entries:
             if entry["benchmark"] == name:
                 lines += wrapped(f"{entry['method']}: {entry['verdict']}.", "  ")
-    for note in _notes(facts):
+    for note in cautions(facts):
         lines += wrapped(f"note: {note}", "")
     for name in names:
         lines += [
             "",
             *_details([entry for entry in entries if entry["benchmark"] == name], facts["base"]["name"]),
         ]
-    return "\n".join([*lines, "", *_legend(entries)])
+    return "\n".join([*lines, "", *wrapped(legend(entries), "")])
 
 
 def _head(facts: Mapping[str, Any]) -> list[str]:
@@ -51,7 +51,7 @@ def _head(facts: Mapping[str, Any]) -> list[str]:
     return [*wrapped(f"{others} against {named(facts['base'])}", ""), ""]
 
 
-def _notes(facts: Mapping[str, Any]) -> list[str]:
+def cautions(facts: Mapping[str, Any]) -> list[str]:
     """What a reader must know before believing a verdict: seeds, and what differs between runs."""
     about: dict[str, list[str]] = {}
     for entry in facts["comparisons"]:
@@ -72,9 +72,15 @@ def _details(entries: Sequence[Entry], base: str) -> list[str]:
             f"  guessing alone (the base's answers to other problems): Avg {percent(floor[0])}, "
             f"Pass@{n} {percent(floor[n - 1])}"
         )
-    for columns in (_scores(n), _saturation(entries), _answers(entries)):
+    for columns in columns_of(entries):
         lines += _table(columns, entries, base)
     return lines
+
+
+def columns_of(entries: Sequence[Entry]) -> list[list[Column]]:
+    """The tables of one benchmark's entries: scores, saturation, answers and their cost."""
+    n = min(min(entry["n"].values()) for entry in entries)
+    return [_scores(n), _saturation(entries), _answers(entries)]
 
 
 def _table(columns: Sequence[Column], entries: Sequence[Entry], base: str) -> list[str]:
@@ -212,11 +218,13 @@ def _range(value: float, ends: Sequence[float | None] | None) -> str:
 
 
 def _crossing(entry: Entry) -> str:
+    """Where the curves cross; with a question mark where that may be luck."""
     crossing = entry["crossover"]
+    if crossing["k"] is None:
+        return "none seen"
     if not crossing["claimed"]:
-        return "not seen"
-    ends = "" if crossing["low"] is None else f" ({crossing['low']}–{crossing['high']})"
-    return f"{crossing['k']}{ends}"
+        return f"{crossing['k']}?"
+    return f"{crossing['k']} ({crossing['low']}–{crossing['high']})"
 
 
 def _against(value: float | None, unchanged: float | None, excess: Mapping[str, Any]) -> str:
@@ -230,19 +238,20 @@ def _star(figures: Mapping[str, Any], no_change: float) -> str:
     return "*" if ends and (ends[0] > no_change or ends[1] < no_change) else " "
 
 
-def _legend(entries: Sequence[Entry]) -> list[str]:
+def legend(entries: Sequence[Entry]) -> str:
+    """What stands in the tables."""
     kind = entries[0]["support"]["null_kind"]
     unchanged = f" In brackets: an unchanged model, from {_null_words(kind)}." if kind else ""
-    return wrapped(
+    return (
         "Scores in %, differences in points. p, Holm: corrected for all benchmarks and methods here. band: "
-        "95% for the whole Pass@k curve at once; ~: k > n/4, uncertain. retention @m: of the problems that "
-        "the base solves in m samples, the share that the method solves too; discovery @m: of the method's, "
-        "the share that the base does not solve; rare kept: of the problems that the base solves with a "
-        "chance of at most 5%, the share still solved (rare solutions: the same of single correct "
-        f"solutions).{unchanged} newly solved, newly lost: problems, in brackets those that are not luck. "
-        "answers: expected distinct answers; solutions: distinct correct ones; per correct: tokens for each "
-        "correct answer. *: differs at the 5% level, each test by itself. All figures: --json.",
-        "",
+        "95% for the whole Pass@k curve at once; ~: k > n/4, uncertain; crossing k?: may be luck. retention "
+        "@m: of the problems that the base solves in m samples, the share that the method solves too; "
+        "discovery @m: of the method's, the share that the base does not solve; rare kept: of the problems "
+        "that the base solves with a chance of at most 5%, the share still solved (rare solutions: the same "
+        f"of single correct solutions).{unchanged} newly solved, newly lost: problems, in brackets those "
+        "that are not luck. answers: expected distinct answers; solutions: distinct correct ones; per "
+        "correct: tokens for each correct answer. *: differs at the 5% level, each test by itself. All "
+        "figures: --json."
     )
 
 

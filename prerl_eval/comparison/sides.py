@@ -12,8 +12,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from prerl_eval.comparison.diversity import Solutions, has_solutions, read_solutions
+from prerl_eval.comparison.diversity import has_solutions, read_solutions
 from prerl_eval.comparison.floor import marginal_chances, read_answers
+from prerl_eval.comparison.rare import Solutions
 from prerl_eval.errors import UserError
 from prerl_eval.store import read_record, read_samples
 from prerl_eval.tally import Tally, tally_run

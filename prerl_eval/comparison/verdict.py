@@ -79,10 +79,18 @@ def _with_many(curve: Mapping[str, Any]) -> list[str]:
 
 
 def _crossing(crossing: Mapping[str, Any]) -> list[str]:
-    if not crossing["claimed"]:
+    if crossing["k"] is None:
         return []
-    ends = f" ({crossing['low']}–{crossing['high']})" if crossing["low"] is not None else ""
-    return [f"the curves cross at k = {crossing['k']}{ends}"]
+    none = f"chance of none {_chance(crossing['p_none'])}"
+    if crossing["claimed"]:
+        return [f"the curves cross at k = {crossing['k']} ({crossing['low']}–{crossing['high']}, {none})"]
+    return [f"a crossing at k = {crossing['k']} may be luck ({none})"]
+
+
+def _chance(p: float | None) -> str:
+    if p is None:
+        return "unknown"
+    return "< 0.1%" if p < 0.001 else f"{100 * p:.1f}%"
 
 
 def _against_luck(support: Mapping[str, Any]) -> list[str]:
