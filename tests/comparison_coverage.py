@@ -117,7 +117,7 @@ SEEDS = [(1, 3), (1, 8), (3, 3), (8, 8)]
 
 
 def trained(rng, p, seeds, seed_sd):
-    """Chances under so many training seeds: log odds + 0.4, a normal error per seed and one per problem too."""
+    """Chances under so many seeds: log odds + 0.4, a normal error per seed and one per seed and problem."""
     by_seed = seed_sd * rng.standard_normal((seeds, 1, *p.shape[1:]))
     return odds_times(p, np.exp(0.4 + by_seed + 0.5 * rng.standard_normal((seeds, *p.shape))))
 

@@ -35,6 +35,7 @@ LIGHT = (
     "prerl_eval.grading",
     "prerl_eval.store",
     "prerl_eval.metrics",
+    "prerl_eval.comparison.curves",
     "prerl_eval.summary",
     "prerl_eval.plots",
     "prerl_eval.budget",

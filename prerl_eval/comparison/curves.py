@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -123,7 +124,7 @@ class _Curves:
 
         if len(self.gains) < 2:
             return 0.05
-        errors, places = self.errors()
+        errors, places = self.errors
         spread = np.sqrt(self.var[places])
         largest = np.abs(errors[:, spread > 0] / spread[spread > 0]).max(axis=1, initial=0.0)
         return float(min(2.0 * ndtr(-np.quantile(largest, 0.95)), 0.05))
@@ -132,7 +133,7 @@ class _Curves:
         """1 less the share of drawn curves that cross between the best two k; NaN for one problem."""
         if len(self.gains) < 2:
             return math.nan
-        errors, places = self.errors()
+        errors, places = self.errors
         # Fewer degrees of freedom, longer tails: each curve's errors are stretched as a t variable's.
         freedom = float(self.freedom[places].min())
         stretch = np.sqrt(freedom / np.random.default_rng(1).chisquare(freedom, len(errors)))
@@ -140,6 +141,7 @@ class _Curves:
         above, below = (drawn > CLOSE).astype(np.float64), (drawn < -CLOSE).astype(np.float64)
         return float(1.0 - (above.T @ below).max() / len(drawn))
 
+    @cached_property
     def errors(self) -> tuple[Floats, NDArray[np.int64]]:
         """Error curves drawn at random, float[DRAWS, G], and the G places among K they are given for.
 
@@ -157,13 +159,19 @@ class _Curves:
             rows.append((means - means.mean(axis=0)) * np.sqrt(part / (len(side) - 1)))
         # R'R is the sum of squares of all rows, so R mixes as many normals as there are k.
         mix = np.linalg.qr(np.concatenate(rows), mode="r")
-        return np.random.default_rng(0).standard_normal((DRAWS, len(mix))) @ mix, places
+        return _normals(len(mix)) @ mix, places
 
 
 def _passed(arm: Arm, last: int) -> Floats:
     """Unbiased Pass@k of each seed and problem: float[S, P, K]."""
     rows = zip(arm.correct, arm.samples, strict=True)
     return np.stack([pass_at_k_table(correct, samples, last) for correct, samples in rows])
+
+
+@lru_cache(maxsize=8)
+def _normals(columns: int) -> Floats:
+    """Standard normal variables, the same ones for every comparison: float[DRAWS, columns]."""
+    return np.random.default_rng(0).standard_normal((DRAWS, columns))
 
 
 def _grid(last: int) -> NDArray[np.int64]:
