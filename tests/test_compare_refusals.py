@@ -66,6 +66,7 @@ DIFFERENT = [
     ({"settings": {"stop_token_ids": [2, 3]}}, r"stop_token_ids is \[2\] in .*base and \[2, 3\] in"),
     ({"settings": {"accept_box_in_thinking": True}}, r"accept_box_in_thinking is False in"),
     ({"bench": {"max_tokens": 32}}, r"the token limit of aime24 is 16 in .*base and 32 in .*other"),
+    ({"bench": {"stop": ["Q:"]}}, r"the stop strings of aime24 are \[\] in .*base and \['Q:'\] in .*other"),
     (
         {"bench": {"card_hash": "c1", "prompt": "Q: {problem}"}},
         r"the card of aime24 differs between .*base and .*other \(prompt\)",

@@ -18,7 +18,7 @@ SAMPLING = ("temperature", "top_p", "top_k", "stop", "stop_token_ids", "accept_b
 PROMPTING = ("system", "thinking", "template")
 """Settings that matter through the prompt's text alone: named as the reason where prompts differ."""
 
-NOT_OF_THE_CARD = UNHASHED | {"card_hash", "limit", "problems", "prompt_of_sample_0"}
+NOT_OF_THE_CARD = UNHASHED | {"card_hash", "limit", "problems", "prompt_of_sample_0", "stop"}
 """What run.json says of a benchmark and its card's hash does not cover."""
 
 
@@ -53,6 +53,9 @@ def _benchmark_differences(one: Run, other: Run, name: str) -> list[str]:
     a, b = ours.get("max_tokens"), theirs.get("max_tokens")
     if a is not None and b is not None and a != b:
         found.append(f"the token limit of {name} is {a} in {one.path} and {b} in {other.path}")
+    a, b = (list(facts.get("stop") or ()) for facts in (ours, theirs))
+    if a != b:
+        found.append(f"the stop strings of {name} are {a} in {one.path} and {b} in {other.path}")
     if ours.get("card_hash") != theirs.get("card_hash"):
         keys = sorted(key for key in set(ours) - NOT_OF_THE_CARD if ours[key] != theirs.get(key))
         found.append(
