@@ -8,6 +8,7 @@
     prerl-eval power BENCH --n N                   the smallest difference that could be seen
     prerl-eval budget RUN                          accuracy against token budget
     prerl-eval score RUN --ckpt PATH               log P(y|x) and log P(y) of the stored responses
+    prerl-eval report RUN... --out report.html     tables, pictures and every trace in one file
 
 Imports nothing but typer at the top: `--help` must not wait for torch.
 """
@@ -325,6 +326,58 @@ def score(
         template=template,
     )
     for line in score_run(options):
+        typer.echo(line)
+
+
+@app.command()
+def report(
+    runs: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="RUN...", help="Run folders, NAME=RUN, or NAME=RUN,RUN: training seeds."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="The page to write; default: report.html.")
+    ] = None,
+    base: Annotated[str | None, typer.Option("--base", help="Run that the others are compared with.")] = None,
+    null: Null = None,
+    bench: SomeBench = None,
+    step: Step = None,
+    picture: Annotated[
+        list[Path] | None,
+        typer.Option("--picture", help="A picture (.svg, .png) to show too, as of `prerl-train plot`."),
+    ] = None,
+    allow_differences: AllowDifferences = False,
+    index: Annotated[
+        Path | None,
+        typer.Option("--index", help="List the runs under this folder with their scores instead."),
+    ] = None,
+) -> None:
+    """Tables, pictures and every trace in one HTML file that needs no network and no server."""
+    from prerl_eval.errors import UserError
+    from prerl_eval.report.sources import ReportOptions
+
+    if index is not None:
+        from prerl_eval.report.index import write_index
+
+        if runs or base:
+            raise UserError("--index lists a folder by itself; leave out RUN and --base")
+        lines = write_index(index, out)
+    else:
+        from prerl_eval.report.report import write_report
+
+        lines = write_report(
+            ReportOptions(
+                runs or (),
+                out or Path("report.html"),
+                base,
+                null,
+                bench or (),
+                step,
+                allow_differences,
+                picture or (),
+            )
+        )
+    for line in lines:
         typer.echo(line)
 
 

@@ -21,6 +21,11 @@ from prerl_eval.training_summary import LEGEND, render_training, summarize_train
 VISIBLE = 0.0005
 """Half of the last printed digit (0.1 points): what grading failures must weigh to be printed."""
 
+SCORES_LEGEND = (
+    "Scores and rates in %. P×n: problems and samples of each. 95%: interval of Avg@n over problems. "
+    "maj@n: vote over n answers. cut: stopped at the token limit. unparsed: ended without an answer."
+)
+
 
 def summarize(run: Path, step: int | None = None) -> dict[str, Any]:
     """All numbers of a run, JSON-able.
@@ -150,7 +155,7 @@ def render_summary(summaries: Sequence[Mapping[str, Any]]) -> str:
 
 def _measured(summaries: Sequence[Mapping[str, Any]]) -> list[str]:
     rows = [numbers for summary in summaries for numbers in summary["benchmarks"].values()]
-    columns = _columns(max((row["n"] for row in rows), default=0))
+    columns = score_columns(max((row["n"] for row in rows), default=0))
     name_width = max([9, *(len(name) for summary in summaries for name in summary["benchmarks"])])
     name_width = min(name_width, WIDTH - 2 - sum(width + 2 for _, width, _ in columns))
     lines = [" " * (name_width + 2) + "".join(f"  {title:>{width}}" for title, width, _ in columns)]
@@ -160,17 +165,13 @@ def _measured(summaries: Sequence[Mapping[str, Any]]) -> list[str]:
         for name, numbers in summary["benchmarks"].items():
             cells = "".join(f"  {cell(numbers):>{width}}" for _, width, cell in columns)
             lines.append(f"  {shorten(name, name_width):<{name_width}}{cells}")
-            lines += [line for note in _notes(numbers) for line in wrapped(note, "    ")]
+            lines += [line for note in score_notes(numbers) for line in wrapped(note, "    ")]
         lines.append("")
-    lines += wrapped(
-        "Scores and rates in %. P×n: problems and samples of each. 95%: interval of Avg@n over problems. "
-        "maj@n: vote over n answers. cut: stopped at the token limit. unparsed: ended without an answer.",
-        "",
-    )
+    lines += wrapped(SCORES_LEGEND, "")
     return lines
 
 
-def _columns(largest_n: int) -> list[tuple[str, int, Any]]:
+def score_columns(largest_n: int) -> list[tuple[str, int, Any]]:
     """(title, width, cell) of the columns; Pass@8 and Pass@32 only where some n is above."""
 
     def at(k: int) -> Any:
@@ -192,7 +193,7 @@ def _columns(largest_n: int) -> list[tuple[str, int, Any]]:
     ]
 
 
-def _notes(row: Mapping[str, Any]) -> list[str]:
+def score_notes(row: Mapping[str, Any]) -> list[str]:
     """What a reader must know beside the numbers of one row."""
     notes = []
     fewest, most = row["samples_per_problem"]

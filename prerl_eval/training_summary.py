@@ -79,9 +79,9 @@ def _scores(tally: Tally) -> dict[str, Any]:
     }
 
 
-def render_training(numbers: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """The lines of a table for what `summarize_training` returned: a row per window."""
-    columns: list[tuple[str, int, Any]] = [
+def window_columns() -> list[tuple[str, int, Any]]:
+    """(title, width, cell) of the columns of a table with a row per window."""
+    return [
         ("steps", 9, lambda row: "–".join(map(str, dict.fromkeys(row["steps"])))),
         ("P×n", 8, lambda row: f"{row['problems']}×{row['n']}"),
         ("Avg@n", 5, lambda row: percent(row["avg"])),
@@ -92,6 +92,11 @@ def render_training(numbers: Mapping[str, Mapping[str, Any]]) -> list[str]:
         ("unparsed", 8, lambda row: percent(row["unparsed"])),
         ("tokens", 6, lambda row: "–" if row["mean_tokens"] is None else f"{row['mean_tokens']:.0f}"),
     ]
+
+
+def render_training(numbers: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The lines of a table for what `summarize_training` returned: a row per window."""
+    columns = window_columns()
     lines = []
     for name, entry in numbers.items():
         lines.append(f"  {shorten(name, WIDTH - 2)}")
