@@ -9,6 +9,7 @@
     prerl-eval budget RUN                          accuracy against token budget
     prerl-eval score RUN --ckpt PATH               log P(y|x) and log P(y) of the stored responses
     prerl-eval report RUN... --out report.html     tables, pictures and every trace in one file
+    prerl-eval contamination BENCH --ckpt PATH     how many problems the model completes by heart
 
 Imports nothing but typer at the top: `--help` must not wait for torch.
 """
@@ -41,6 +42,14 @@ DataRoot = Annotated[
 ]
 Bench = Annotated[
     list[str], typer.Option("--bench", help="Benchmark name, group (math, all) or card path; repeatable.")
+]
+EngineName = Annotated[str, typer.Option(help="auto, transformers, vllm or openai (any compatible server).")]
+TensorParallel = Annotated[int, typer.Option(help="Tensor-parallel size (vllm).")]
+DataParallel = Annotated[int, typer.Option(help="Data-parallel size (vllm).")]
+BatchSize = Annotated[int | None, typer.Option(help="Sequences per batch (transformers).")]
+Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")]
+BaseUrl = Annotated[
+    str | None, typer.Option(envvar="OPENAI_BASE_URL", show_envvar=False, help="Server address (openai).")
 ]
 Workers = Annotated[int | None, typer.Option(help="Grading processes; default: one per core.", min=1)]
 LooseBox = Annotated[
@@ -93,16 +102,12 @@ def run(
     template: Annotated[
         str, typer.Option(help="auto (chat where the tokenizer has a chat template), chat or plain.")
     ] = "auto",
-    engine: Annotated[
-        str, typer.Option(help="auto, transformers, vllm or openai (any compatible server).")
-    ] = "auto",
-    tp: Annotated[int, typer.Option(help="Tensor-parallel size (vllm).")] = 1,
-    dp: Annotated[int, typer.Option(help="Data-parallel size (vllm).")] = 1,
-    batch_size: Annotated[int | None, typer.Option(help="Sequences per batch (transformers).")] = None,
-    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
-    base_url: Annotated[
-        str | None, typer.Option(envvar="OPENAI_BASE_URL", show_envvar=False, help="Server address (openai).")
-    ] = None,
+    engine: EngineName = "auto",
+    tp: TensorParallel = 1,
+    dp: DataParallel = 1,
+    batch_size: BatchSize = None,
+    dtype: Dtype = "auto",
+    base_url: BaseUrl = None,
     data_root: DataRoot = None,
     out: Annotated[
         Path | None, typer.Option(help="Run folder; default: runs/<checkpoint>-<hash of the settings>.")
@@ -290,7 +295,7 @@ def score(
     bench: SomeBench = None,
     step: Annotated[int | None, typer.Option(help="Only this training step.")] = None,
     per_token: Annotated[bool, typer.Option(help="Store each token's log-prob too.")] = False,
-    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
+    dtype: Dtype = "auto",
     batch_tokens: Annotated[int | None, typer.Option(help="Tokens of a batch, padding included.")] = None,
     start_token: Annotated[
         str | None, typer.Option(help="Token or id that stands before y in P(y); default: as in training.")
@@ -327,6 +332,60 @@ def score(
     )
     for line in score_run(options):
         typer.echo(line)
+
+
+@app.command()
+def contamination(
+    target: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN_OR_BENCH", help="Benchmark, group or card path; or a run, for its problems and Avg."
+        ),
+    ],
+    ckpt: Annotated[
+        list[str],
+        typer.Option(help="Checkpoint folder, folder of checkpoints, PEFT adapter or hub id; repeatable."),
+    ],
+    prefix: Annotated[float, typer.Option(help="Share of a problem's words that the model is given.")] = 0.6,
+    limit: Annotated[int | None, typer.Option(help="Only the first N problems of each benchmark.")] = None,
+    max_tokens: Annotated[
+        int, typer.Option(help="Tokens at most, for the rest of the problem and an answer.")
+    ] = 2048,
+    engine: EngineName = "auto",
+    tp: TensorParallel = 1,
+    dp: DataParallel = 1,
+    batch_size: BatchSize = None,
+    dtype: Dtype = "auto",
+    base_url: BaseUrl = None,
+    data_root: DataRoot = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Run folder; default: runs/<checkpoint>-<hash of the settings>.")
+    ] = None,
+    workers: Workers = None,
+    json: Json = False,
+) -> None:
+    """Does the model know the problems by heart: the share that it completes from their first part."""
+    from prerl_eval.contamination import AuditOptions, audit
+    from prerl_eval.contamination_facts import render_audit
+
+    options = AuditOptions(
+        target=target,
+        ckpt=ckpt,
+        prefix=prefix,
+        limit=limit,
+        max_tokens=max_tokens,
+        engine=engine,
+        tp=tp,
+        dp=dp,
+        batch_size=batch_size,
+        base_url=base_url,
+        dtype=dtype,
+        data_root=data_root,
+        out=out,
+        workers=workers,
+    )
+    facts = audit(options)
+    _print_lines_or_json(render_audit(facts), facts, json)
 
 
 @app.command()

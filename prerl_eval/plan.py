@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -135,11 +135,13 @@ def plan_run(
     cards: Sequence[Card],
     problems: Sequence[list[Problem]],
     series: int,
+    also: Mapping[str, Any] | None = None,
 ) -> RunPlan:
     """Plan one checkpoint's run: prompts rendered and measured, settings resolved.
 
     problems: one list per card. series: how many checkpoints there are; more than one get a folder
-    each below --out. Raises UserError where a prompt does not fit or a setting cannot be followed.
+    each below --out. also: further settings that identify the run, of a command that asks otherwise.
+    Raises UserError where a prompt does not fit or a setting cannot be followed.
     """
     builder = prompts.PromptBuilder(checkpoint, options.system, options.thinking, options.template)
     stop_ids = checkpoint.stop_ids()
@@ -157,6 +159,7 @@ def plan_run(
         "template": "chat" if builder.chat else "plain",
         "batch_size": options.batch_size,
         "accept_box_in_thinking": options.accept_box_in_thinking,
+        **(also or {}),
     }
     settings = json.loads(json.dumps(settings))
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]

@@ -53,6 +53,8 @@ LIGHT = (
     "prerl_eval.regrade",
     "prerl_eval.plan",
     "prerl_eval.run",
+    "prerl_eval.contamination",
+    "prerl_eval.overlap",
     "prerl_eval.engines",
     "prerl_eval.comparison.support",
     "prerl_eval.comparison.rare",
