@@ -296,7 +296,9 @@ def score(
     step: Annotated[int | None, typer.Option(help="Only this training step.")] = None,
     per_token: Annotated[bool, typer.Option(help="Store each token's log-prob too.")] = False,
     dtype: Dtype = "auto",
-    batch_tokens: Annotated[int | None, typer.Option(help="Tokens of a batch, padding included.")] = None,
+    batch_tokens: Annotated[
+        int | None, typer.Option(help="Tokens of a batch, padding included; less takes less memory.")
+    ] = None,
     start_token: Annotated[
         str | None, typer.Option(help="Token or id that stands before y in P(y); default: as in training.")
     ] = None,
@@ -312,7 +314,7 @@ def score(
     ] = None,
 ) -> None:
     """log P(y|x) and log P(y) of every stored response under any checkpoint; resumable."""
-    from prerl_eval.scoring.plan import BATCH_TOKENS, ScoreOptions
+    from prerl_eval.scoring.plan import ScoreOptions
     from prerl_eval.scoring.score import score as score_run
 
     options = ScoreOptions(
@@ -323,7 +325,7 @@ def score(
         step=step,
         per_token=per_token,
         dtype=dtype,
-        batch_tokens=BATCH_TOKENS if batch_tokens is None else batch_tokens,
+        batch_tokens=batch_tokens,
         start_token=start_token,
         retokenize=retokenize,
         thinking=thinking,

@@ -301,17 +301,26 @@ class PartWriter:
     A part is written when the oldest waiting row is older than max(2 seconds, 1% of the run's time
     so far) or `max_rows` wait, so a kill costs at most about 1% of a run and a ten-hour run leaves
     a few hundred parts. Rows appended in one call land in one part.
+
+    write: stores what waits as the next part; samples of the run where none is given.
     """
 
-    def __init__(self, run: Path, clock: Callable[[], float], max_rows: int = 20_000):
+    def __init__(
+        self,
+        run: Path,
+        clock: Callable[[], float],
+        max_rows: int = 20_000,
+        write: Callable[[list[Any]], object] | None = None,
+    ):
         self.run = run
+        self._write = write or (lambda rows: write_part(run, rows_to_table(rows)))
         self._clock = clock
         self._start = clock()
         self._oldest: float | None = None
-        self._rows: list[SampleRow] = []
+        self._rows: list[Any] = []
         self._max_rows = max_rows
 
-    def append(self, rows: Iterable[SampleRow]) -> None:
+    def append(self, rows: Iterable[Any]) -> None:
         """Add rows that belong together; may store a part."""
         self._rows.extend(rows)
         if self._oldest is None:
@@ -329,7 +338,7 @@ class PartWriter:
     def flush(self) -> None:
         """Store what waits, if anything does."""
         if self._rows:
-            write_part(self.run, rows_to_table(self._rows))
+            self._write(self._rows)
         self._rows, self._oldest = [], None
 
 
