@@ -1,8 +1,8 @@
-"""How often the intervals of differences hold the truth, and how often two runs of one model are told apart.
+"""How often intervals of differences hold the truth, and how often two runs of one model are told apart.
 
-`python -m tests.comparison_coverage [TRIALS]` prints the tables of docs/compare-statistics.md; the test
-suite runs a short form. Problems are a sample from a superpopulation: the base's chance p comes from
-Beta(a, b), the trained model's q from p by one of CHANGES. The truth is a mean over a million problems.
+`python -m tests.comparison_coverage [TRIALS [TABLE...]]` prints the tables of docs/compare-statistics.md;
+the test suite runs a short form. Problems are a sample from a superpopulation: the base's chance p comes
+from Beta(a, b), the trained model's q from p by one of CHANGES. The truth is a mean over a million problems.
 """
 
 import sys
@@ -145,7 +145,7 @@ def true_gain(population, seed_sd, seeds=400):
     return float(np.mean([(trained(rng, p, 1, seed_sd)[0] - p).mean() for _ in range(seeds)]))
 
 
-def main(trials=2000):
+def intervals(trials):
     heads = [f"P={problems} n={n} k={k}" for problems, n in DESIGNS for k in (1, n // 4, n // 2, n)]
     print(f"| population, change | {' | '.join(heads)} |\n{'|---' * (len(heads) + 1)}|")
     for population in POPULATIONS:
@@ -157,26 +157,40 @@ def main(trials=2000):
                 shares = coverage(population, change, problems, n, ks, trials, true)
                 cells += [f"{100 * true[k - 1]:.2f}: {held:.3f}" for k, held in zip(ks, shares, strict=True)]
             print(f"| {population.split(',')[0]}, {change} | {' | '.join(cells)} |", flush=True)
-    print(
-        "\n| population, P, n, seeds, sd of seeds, points | p <= 5% at the truth | covered |\n|---|---|---|"
-    )
+
+
+def seeds(trials):
+    print("| population, P, n, seeds, sd of seeds, points | p <= 5% at the truth | covered |\n|---|---|---|")
     for population in list(POPULATIONS)[:2]:
         for problems, n in ((30, 32), (200, 32)):
             for seed_sd in (0.0, 0.1, 0.4):
-                for seeds in SEEDS:
-                    size, held, sd = seeds_coverage(population, problems, n, seeds, seed_sd, trials)
-                    what = f"{population.split(',')[0]}, {problems}, {n}, {seeds[0]} v {seeds[1]}"
+                for some in SEEDS:
+                    size, held, sd = seeds_coverage(population, problems, n, some, seed_sd, trials)
+                    what = f"{population.split(',')[0]}, {problems}, {n}, {some[0]} v {some[1]}"
                     print(f"| {what}, {100 * sd:.1f} | {size:.3f} | {held:.3f} |", flush=True)
+
+
+def bands(trials):
     names = ("p", "band", "inside", "claimed", "p_none", "k")
-    print(f"\n| population, change, P, n | {' | '.join(names)} |\n{'|---' * (len(names) + 1)}|")
-    for change in ("none", "sharpened", "better"):
-        for population in POPULATIONS:
-            true = truth(population, change, 128)
-            for problems, n in DESIGNS:
-                seen = curves(population, change, problems, n, trials, true[:n])
-                what = f"{population.split(',')[0]}, {change}, {problems}, {n}"
-                print(f"| {what} | {' | '.join(f'{seen[name]:.3f}' for name in names)} |", flush=True)
+    print(f"| population, change, P, n | {' | '.join(names)} |\n{'|---' * (len(names) + 1)}|")
+    cells = [(population, "none") for population in POPULATIONS]
+    cells += [(population, "sharpened") for population in list(POPULATIONS)[:2]]
+    for population, change in cells:
+        true = truth(population, change, 128)
+        for problems, n in DESIGNS:
+            seen = curves(population, change, problems, n, trials, true[:n])
+            what = f"{population.split(',')[0]}, {change}, {problems}, {n}"
+            print(f"| {what} | {' | '.join(f'{seen[name]:.3f}' for name in names)} |", flush=True)
+
+
+TABLES = {"intervals": intervals, "seeds": seeds, "bands": bands}
+
+
+def main(trials="2000", *names):
+    for name in names or TABLES:
+        TABLES[name](int(trials))
+        print()
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:]))
+    main(*sys.argv[1:])
