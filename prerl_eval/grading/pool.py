@@ -15,10 +15,11 @@ from types import TracebackType
 from typing import Self
 
 from prerl_eval.errors import UserError
-from prerl_eval.grading import choice, countdown, exact, math
+from prerl_eval.grading import choice, code, countdown, exact, math
 from prerl_eval.grading.verdict import Verdict
 from prerl_eval.grading.workers import AlgebraWorkers, Outcome, outcome_of
 from prerl_eval.problems import Problem
+from prerl_eval.sandbox import ProgramPool, find_isolation
 
 CACHE_SIZE = 200_000
 """Pairs remembered, the newest."""
@@ -28,6 +29,7 @@ GRADERS = {
     "countdown": countdown.GRADER,
     "choice": choice.GRADER,
     "exact": exact.GRADER,
+    code.NAME: code.GRADER,
 }
 """Graders by the name that cards use: name and version."""
 
@@ -59,9 +61,10 @@ class GradingPool:
 
     Processes import the main script, as multiprocessing's do: it needs `if __name__ == "__main__":`.
 
-    workers: processes for computer algebra (default: `share_of_cores`). bound_seconds: CPU time
-    after which a comparison is a `timeout`. accept_box_in_thinking: the looser rule, boxes inside
-    thinking count too.
+    workers: processes for computer algebra, and programs run at once (default: `share_of_cores`).
+    bound_seconds: CPU time after which a comparison is a `timeout`. accept_box_in_thinking: the looser
+    rule, boxes inside thinking count too. unsafe_code: run model-written code also where it cannot be
+    isolated.
     """
 
     def __init__(
@@ -69,12 +72,15 @@ class GradingPool:
         workers: int | None = None,
         bound_seconds: float = CPU_SECONDS,
         accept_box_in_thinking: bool = False,
+        unsafe_code: bool = False,
     ):
         self._size = workers or share_of_cores()
         self._bound = bound_seconds
         self._accept_box_in_thinking = accept_box_in_thinking
         self._lock = threading.Lock()
+        self._unsafe_code = unsafe_code
         self._workers: AlgebraWorkers | None = None
+        self._programs: ProgramPool | None = None
         self._cache: dict[math.Pair, Future[Verdict]] = {}
         self._open: dict[math.Pair, Future[Verdict]] = {}
 
@@ -87,11 +93,14 @@ class GradingPool:
         self.close(now=kind is not None)
 
     def close(self, *, now: bool = True) -> None:
-        """End the worker processes; what they have not answered becomes an `error`."""
+        """End the worker processes and programs; what they have not answered becomes an `error`."""
         with self._lock:
             workers, self._workers = self._workers, None
+            programs, self._programs = self._programs, None
         if workers is not None:
             workers.close(now=now)
+        if programs is not None:
+            programs.close(now=now)
         for pair in list(self._open):
             self._settle(pair, _verdict(pair, ("error", CLOSED)))
 
@@ -102,7 +111,8 @@ class GradingPool:
 
         finish_reason: "length" where the completion was cut off, "" where nobody knows.
         opens_thinking: the prompt ended inside an open thinking block.
-        Raises UserError where the problem names an unknown grader.
+        Raises UserError where the problem names an unknown grader, and where its answers are code that
+        cannot be isolated here (see `unsafe_code`).
         """
         grader_version(problem)
         if problem.grader == "countdown":
@@ -110,6 +120,9 @@ class GradingPool:
         if problem.grader in STATED:
             grade = STATED[problem.grader]
             return _done(grade(problem, text, finish_reason, opens_thinking, self._accept_box_in_thinking))
+        if problem.grader == code.NAME:
+            program = code.read_program(problem, text, finish_reason, opens_thinking)
+            return _done(program) if isinstance(program, Verdict) else self._run(program)
         found = math.read_completion(
             problem, text, finish_reason, opens_thinking, self._accept_box_in_thinking
         )
@@ -122,6 +135,15 @@ class GradingPool:
             for problem, text, finish_reason, opens_thinking in items
         ]
         return [future.result() for future in futures]
+
+    def _run(self, program: code.Program) -> Future[Verdict]:
+        with self._lock:
+            if self._programs is None:
+                self._programs = ProgramPool(self._size, find_isolation(self._unsafe_code))
+            run = self._programs.submit(program.job)
+        reply: Future[Verdict] = Future()
+        run.add_done_callback(lambda done: reply.set_result(code.verdict_of(program, done.result())))
+        return reply
 
     def _compare(self, pair: math.Pair) -> Future[Verdict]:
         with self._lock:
