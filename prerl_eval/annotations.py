@@ -4,7 +4,7 @@
     RUN/annotations/<name>/part-00000.parquet     one row per label or value; atomic, like samples
     RUN/annotations/<name>/lock                   held by the one writer
 
-Log-probabilities (prerl_eval.score), counted words and judged behaviour (package behavior) are all
+Log-probabilities (prerl_eval.scoring), counted words and judged behaviour (package behavior) are all
 stored this way, so one reader serves reports and comparisons. Does not cover what labels mean: that
 is each maker's, and stands in its about.json.
 """
