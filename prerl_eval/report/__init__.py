@@ -5,5 +5,5 @@
     render.py     templates/*.j2 and assets/ -> the page
     index.py      `--index DIR`: the runs below a folder with their scores
 
-Model text is untrusted: it stands in the file only as compressed base64 or as escaped text.
+Model text is untrusted: it stands in the file only as compressed base85 or as escaped text.
 """
