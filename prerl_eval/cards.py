@@ -29,8 +29,12 @@ from prerl_eval.errors import UserError
 GOLD_FORMS = ("verbatim", "boxed", "after-hashes", "joined")
 """How the gold stands in its column: as it is; inside the last \\boxed{}; after "####"; a list of answers."""
 
-ANSWER_FORMATS = ("boxed", "final-line")
-"""Where the math grader looks for an answer: in the last box; there, else in a line such as "#### 18"."""
+ANSWER_FORMATS = ("boxed", "final-line", "stated", "answer-is")
+"""Where a grader looks for the answer. math: in the last box; there, else in a line such as "#### 18".
+choice and exact: where it is stated last; or by the set's published rule, after the first "answer is"."""
+
+EVERY = "*"
+"""The `config` of a card that reads every configuration of its hub data set."""
 
 
 def _is_number(value: Any) -> bool:
@@ -45,10 +49,12 @@ OPTIONS: dict[str, tuple[str, Callable[[Any], bool]]] = {
 }
 """What `options` may hold, and what each must be."""
 
-UNHASHED = frozenset({"title", "rows", "train_split", "n", "max_tokens", "groups", "licence", "citation"})
+UNHASHED = frozenset(
+    {"title", "rows", "train_split", "n", "max_tokens", "groups", "variant_of", "licence", "citation"}
+)
 """Keys that describe a set, or that a run records by itself, but that decide no grade."""
 
-HASHED_WHERE_GIVEN = frozenset({"plain_prompt", "stop"})
+HASHED_WHERE_GIVEN = frozenset({"plain_prompt", "stop", "choices", "shots"})
 """Keys that came later: a card without them keeps the hash that its stored runs record."""
 
 
@@ -77,7 +83,8 @@ class Card:
     title: str = ""
     """What a table heading calls the set; the name where absent."""
     config: str = ""
-    """The hub data set's configuration, where it has several."""
+    """The hub data set's configuration, where it has several; "*" (EVERY) reads them all, with the
+    columns `config` (its name) and `config_row` ("<name>/<row number in it>") beside their own."""
     revision: str = "main"
     """Branch, tag or commit of the hub repository."""
     train_split: str = ""
@@ -88,6 +95,11 @@ class Card:
     """What a model without a chat template continues, with {problem}; `prompt` where absent."""
     stop: tuple[str, ...] = ()
     """Strings that end the completion of a plain prompt; a chat model ends its turn by itself."""
+    choices: tuple[str, ...] = ()
+    """Columns of the options of multiple choice (see prerl_eval.choices): one that holds a list, shown
+    in its order; or several that hold one each, the answer's among them, in an order drawn by the seed."""
+    shots: Mapping[str, Any] = field(default_factory=dict)
+    """Worked examples for {shots} in the prompt; see prerl_eval.fewshot."""
     answer_format: str = "boxed"
     """Where the grader looks for the final answer, one of ANSWER_FORMATS."""
     gold: str = "verbatim"
@@ -100,6 +112,8 @@ class Card:
     """Completion tokens at most where --max-tokens is not given."""
     groups: tuple[str, ...] = ()
     """Names that select this set together with others."""
+    variant_of: str = ""
+    """The set whose problems this one asks in another way; `all` leaves it out."""
     licence: str = ""
     citation: str = ""
     file: Path = field(default=Path(), compare=False)
@@ -124,6 +138,11 @@ class Card:
         """Whether results on it are results: not of a split that training or a choice of settings reads."""
         return self.split not in (self.train_split, "validation")
 
+    @property
+    def in_all(self) -> bool:
+        """Whether the group `all` has it: it measures, and no other card asks the same problems."""
+        return self.measures and not self.variant_of
+
 
 def load_card(name_or_path: str | Path) -> Card:
     """The card of that name among the shipped ones, or the card at that path.
@@ -146,8 +165,9 @@ def shipped_cards() -> list[Card]:
 def resolve_benchmarks(names: Sequence[str]) -> list[Card]:
     """Cards for names, groups and card paths, in that order and each once.
 
-    `all` is every shipped set that is not for training only. Raises UserError for an unknown name,
-    and where two different cards have one name (their sample rows could not be told apart).
+    `all` is every shipped set that is neither for training only nor a variant of another. Raises
+    UserError for an unknown name, and where two different cards have one name (their sample rows
+    could not be told apart).
     """
     if not names:
         raise UserError(f"no benchmark named; known: {', '.join(_known())}")
@@ -165,7 +185,7 @@ def _select(name: str) -> list[Card]:
     if _is_path(name) or (_folder() / f"{name}.toml").is_file():
         return [load_card(name)]
     if name == "all":
-        return [card for card in shipped_cards() if card.measures]
+        return [card for card in shipped_cards() if card.in_all]
     group = [card for card in shipped_cards() if name in card.groups]
     if not group:
         raise _unknown(name)

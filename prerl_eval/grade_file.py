@@ -66,7 +66,7 @@ def grade_file(
     Raises UserError for bad input, before anything is written.
     """
     card = load_card(bench)
-    matcher = Matcher(card, load_problems(card, data_root), file, gold_field, problem_field)
+    matcher = Matcher(card, load_problems(card, data_root, shots=False), file, gold_field, problem_field)
     counts = Counter(item.problem.problem_id for item in _generations(file, response_field, matcher))
     settings = {
         "engine": "import",

@@ -14,11 +14,12 @@ from typing import Any
 
 from prerl_eval.cards import Card, resolve_benchmarks, shipped_cards
 from prerl_eval.checkpoint import Checkpoint, open_checkpoint
+from prerl_eval.data_rows import HubUnreachable, hub_unreachable
 from prerl_eval.errors import UserError
 from prerl_eval.grading import GradingPool
 from prerl_eval.notations import ODDITIES, completions
-from prerl_eval.problems import HubUnreachable, Problem, hub_unreachable, load_problems
-from prerl_eval.prompts import PromptBuilder, check_lengths
+from prerl_eval.problems import Problem, load_problems
+from prerl_eval.prompts import PromptBuilder, check_lengths, fill
 
 SHOWN = 5
 """Examples of a kind that the text report names; the JSON report has all."""
@@ -35,7 +36,7 @@ def list_cards() -> list[dict[str, Any]]:
             "problems": list(card.rows),
             "n": card.n,
             "max_tokens": card.max_tokens,
-            "groups": [*card.groups, *(["all"] if card.measures else [])],
+            "groups": [*card.groups, *(["all"] if card.in_all else [])],
             "grader": card.grader,
             "licence": card.licence,
             "citation": card.citation,
@@ -90,7 +91,7 @@ def preflight(
                 continue
             entry = _check_problems(problems, pool)
             entry["source"] = f"{_source(card)} {card.split}"
-            entry["first_prompt"] = {"text": card.prompt.replace("{problem}", problems[0].text)}
+            entry["first_prompt"] = {"text": fill(card.prompt, problems[0])}
             if builder:
                 entry["first_prompt"] = _check_prompts(card, problems, builder, entry)
             report["benchmarks"][card.name] = entry
@@ -169,7 +170,7 @@ def _check_problems(problems: Sequence[Problem], pool: GradingPool) -> dict[str,
     odd = {what: [p.problem_id for p in problems if test(p)] for what, test in ODDITIES.items()}
     texts: dict[str, list[str]] = defaultdict(list)
     for problem in problems:
-        texts[" ".join(problem.text.split())].append(problem.problem_id)
+        texts[" ".join([*problem.text.split(), *problem.options])].append(problem.problem_id)
     return {
         "problems": len(problems),
         "completions": len(asked),

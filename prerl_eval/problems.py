@@ -1,24 +1,23 @@
-"""Problems: the rows of a benchmark in prerl's own terms, read through datasets.load_dataset.
+"""Problems: the rows of a benchmark in prerl's own terms.
 
-Covers finding the rows (hub, a clone under a data root, local files), the ids, and where the gold
-stands in its column. Does not cover what the gold means (prerl_eval.grading) or how a problem is
-asked (prerl_eval.prompts).
+Covers the ids, the facts and where the gold stands in its column. Does not cover reaching the rows
+(prerl_eval.data_rows), what the gold means (prerl_eval.grading) or how a problem is asked
+(prerl_eval.prompts).
 """
 
 from __future__ import annotations
 
 import json
-import logging
-import os
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from prerl_eval.choices import check_choices, read_options
+from prerl_eval.data_rows import data_folder, load_rows
 from prerl_eval.errors import UserError
 
 if TYPE_CHECKING:
@@ -26,14 +25,8 @@ if TYPE_CHECKING:
 
     from prerl_eval.cards import Card
 
-DATA_ROOT_VARIABLE = "PRERL_DATA_ROOT"
-
-BUILDERS = {".jsonl": "json", ".jsonl.gz": "json", ".parquet": "parquet"}
-"""Local files a card's `path` may name, and the datasets builder that reads them."""
-
-
-class HubUnreachable(UserError):
-    """The hub did not answer: no other set of it can be had now either."""
+STATED_GRADERS = ("choice", "exact")
+"""Graders that end a response where a next question begins: the card's stop strings are facts for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +38,9 @@ class Problem:
     text: the problem statement as the data set gives it.
     gold: the reference answer, "" where the data set has none (rows become `unscored`).
     grader: which grader judges it ("math", "countdown").
-    extra: JSON-able facts for the grader and the preflight, such as unit, tolerance, numbers.
+    extra: JSON-able facts for the grader and the preflight, such as unit, tolerance, numbers, task.
+    options: of multiple choice, in the order of their letters. shots: worked examples that stand
+    before the problem in its prompt. A stored row has both in its prompt only.
     """
 
     benchmark: str
@@ -54,15 +49,24 @@ class Problem:
     gold: str
     grader: str
     extra: Mapping[str, Any] = field(default_factory=dict)
+    options: tuple[str, ...] = ()
+    shots: str = ""
 
 
 def load_problems(
-    card: Card, data_root: Path | None = None, limit: int | None = None, split: str | None = None
+    card: Card,
+    data_root: Path | None = None,
+    limit: int | None = None,
+    split: str | None = None,
+    *,
+    seed: int = 0,
+    shots: bool = True,
 ) -> list[Problem]:
     """The problems of a card's split, in the data set's order; only the first `limit` where given.
 
     data_root: read <data_root>/<hub id>, a clone of the hub repository; None takes PRERL_DATA_ROOT
-    from the environment, and the hub where that is unset. Nothing is written under it.
+    from the environment, and the hub where that is unset. Nothing is written under it. seed: what the
+    order of options is drawn from. shots: False leaves the worked examples of the prompt out.
     Raises UserError where the data cannot be reached, is not UTF-8, has another number of rows than
     the card allows, lacks a column, holds something else than text in one, or repeats an id, and
     where the card names an unknown grader.
@@ -74,15 +78,15 @@ def load_problems(
             f"{card.file}: grader = {card.grader!r} should be one of: {', '.join(sorted(GRADERS))}"
         )
     split = split or card.split
-    with _quiet():
-        rows = _load_rows(card, data_root, split)
+    check_choices(card)
+    rows = load_rows(card, data_root, split)
     if split == card.split and card.rows and len(rows) not in card.rows:
         allowed = " or ".join(map(str, card.rows))
         raise UserError(
             f"{card.name}: {len(rows)} rows in split {split}, the card allows {allowed}; "
             "load the revision it was written for, or change `rows` in a copy of the card"
         )
-    missing = sorted(set(card.fields.values()) - set(rows.column_names))
+    missing = sorted({*card.fields.values(), *card.choices} - set(rows.column_names))
     if missing:
         raise UserError(
             f"{card.name}: no column {missing[0]!r} in the data; it has: {', '.join(rows.column_names)}"
@@ -90,9 +94,20 @@ def load_problems(
     try:
         _check_ids(card, rows)
         chosen = rows if limit is None else rows.select(range(min(limit, len(rows))))
-        return [_problem(card, row, number) for number, row in enumerate(chosen)]
+        problems = [_problem(card, row, number, seed) for number, row in enumerate(chosen)]
     except UnicodeDecodeError as error:
         raise UserError(f"{card.name}: the data is not UTF-8 text ({error}); convert it to UTF-8") from error
+    return _with_shots(card, problems, data_root) if card.shots and shots else problems
+
+
+def _with_shots(card: Card, problems: list[Problem], data_root: Path | None) -> list[Problem]:
+    from prerl_eval.fewshot import Example, with_shots
+
+    def read_split(split: str, worked: str) -> list[Example]:
+        rows = load_rows(card, data_root, split)
+        return [(_problem(card, row, number, 0), str(row[worked])) for number, row in enumerate(rows)]
+
+    return with_shots(card, problems, data_folder(card, data_root), read_split)
 
 
 def training_problems(card: Card, data_root: Path | None = None, limit: int | None = None) -> list[Problem]:
@@ -108,13 +123,7 @@ def training_problems(card: Card, data_root: Path | None = None, limit: int | No
     return load_problems(card, data_root, limit, card.train_split)
 
 
-def column_names(card: Card, data_root: Path | None = None, split: str | None = None) -> list[str]:
-    """The columns of a card's split. Raises UserError where the data cannot be reached."""
-    with _quiet():
-        return list(_load_rows(card, data_root, split or card.split).column_names)
-
-
-def _problem(card: Card, row: Mapping[str, Any], number: int) -> Problem:
+def _problem(card: Card, row: Mapping[str, Any], number: int, seed: int) -> Problem:
     columns = dict(card.fields)
     text = row[columns.pop("problem")]
     gold = row[columns.pop("answer")]
@@ -128,13 +137,23 @@ def _problem(card: Card, row: Mapping[str, Any], number: int) -> Problem:
         )
     facts = {fact: row[column] for fact, column in columns.items() if row[column] is not None}
     _check_facts(card, facts, number)
+    problem_id = str(number if id_column is None else row[id_column])
+    options = read_options(card, row, problem_id, number, seed) if card.choices else None
+    if card.grader in STATED_GRADERS and card.stop:
+        facts["stop"] = list(card.stop)
     return Problem(
         benchmark=card.name,
-        problem_id=str(number if id_column is None else row[id_column]),
+        problem_id=problem_id,
         text=text,
-        gold=find_gold(gold, card.gold),
+        gold=options.gold if options else find_gold(gold, card.gold),
         grader=card.grader,
-        extra={"answer_format": card.answer_format, **card.options, **facts},
+        extra={
+            "answer_format": card.answer_format,
+            **card.options,
+            **facts,
+            **(options.facts if options else {}),
+        },
+        options=options.texts if options else (),
     )
 
 
@@ -189,105 +208,3 @@ def _check_ids(card: Card, rows: Dataset) -> None:
             f"{card.name}: column {column!r} repeats {repeated[0]!r} ({len(repeated)} values repeat); "
             "name a unique column as `id`, or leave `id` out to count rows"
         )
-
-
-def _load_rows(card: Card, data_root: Path | None, split: str) -> Dataset:
-    if card.path:
-        return _load_files(card, split)
-    if data_root is None and os.environ.get(DATA_ROOT_VARIABLE):
-        data_root = Path(os.environ[DATA_ROOT_VARIABLE])
-    return _load_hub(card, split) if data_root is None else _load_clone(card, data_root, split)
-
-
-def _load_hub(card: Card, split: str) -> Dataset:
-    from datasets import load_dataset
-    from datasets.exceptions import DatasetsError
-
-    try:
-        return load_dataset(card.hub_id, card.config or None, split=split, revision=card.revision)
-    except ValueError as error:  # an unknown configuration or split
-        raise UserError(f"{card.name}: {card.hub_id}: {_first_line(error)}") from error
-    except ConnectionError as error:
-        raise hub_unreachable(card) from error
-    except (DatasetsError, OSError) as error:
-        raise UserError(
-            f"{card.name}: the hub does not give {card.hub_id} ({_first_line(error)}); where it is gated, "
-            f"accept its terms at {_page(card)} and log in (hf auth login), or run "
-            f"`{clone_command(card, 'DIR')}` and pass --data-root DIR"
-        ) from error
-
-
-def hub_unreachable(card: Card) -> HubUnreachable:
-    """What to say of a hub set while the hub does not answer: how to obtain it elsewhere."""
-    return HubUnreachable(
-        f"{card.name}: the hub cannot be reached; on a machine that reaches it accept the terms of "
-        f"{card.hub_id} where it has any, run `{clone_command(card, 'DIR')}`, and pass --data-root DIR here"
-    )
-
-
-def clone_command(card: Card, data_root: Path | str) -> str:
-    """The git command that puts a hub set where --data-root looks for it."""
-    return f"git clone {_page(card)} {Path(data_root) / card.hub_id}"
-
-
-def _page(card: Card) -> str:
-    return f"https://huggingface.co/datasets/{card.hub_id}"
-
-
-def _load_clone(card: Card, data_root: Path, split: str) -> Dataset:
-    from datasets import load_dataset
-    from datasets.exceptions import DatasetsError
-
-    clone = data_root / card.hub_id
-    if not clone.is_dir():
-        raise UserError(
-            f"{card.name}: no clone at {clone}; run `{clone_command(card, data_root)}` "
-            "(where the set is gated, accept its terms on that page first)"
-        )
-    try:
-        return load_dataset(str(clone), card.config or None, split=split)
-    except (DatasetsError, OSError, ValueError) as error:
-        raise UserError(
-            f"{card.name}: {clone}: {_first_line(error)}; is it a complete clone (git lfs pull)?"
-        ) from error
-
-
-def _load_files(card: Card, split: str) -> Dataset:
-    from datasets import load_dataset
-    from datasets.exceptions import DatasetsError
-
-    place = card.file.parent / card.path
-    files = [place / f"{split}{suffix}" for suffix in BUILDERS] if place.is_dir() else [place]
-    file = next((file for file in files if file.is_file()), None)
-    builder = next((BUILDERS[suffix] for suffix in BUILDERS if file and file.name.endswith(suffix)), None)
-    if file is None or builder is None or (place.is_file() and split != card.split):
-        wanted = f"{split}.jsonl (or {', '.join(list(BUILDERS)[1:])})"
-        raise UserError(f"{card.name}: {place} holds no {wanted}, which {card.file} asks for")
-    try:
-        return load_dataset(builder, data_files={split: str(file)}, split=split)
-    except StopIteration as error:
-        raise UserError(f"{card.name}: {file} is empty; write one problem a line") from error
-    except (DatasetsError, OSError, ValueError) as error:
-        cause = error.__cause__ or error
-        raise UserError(f"{card.name}: {file} cannot be read: {_first_line(cause)}") from error
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the bars and retry notes of datasets and the hub client: the error says it all."""
-    import datasets
-    from huggingface_hub.utils import logging as hub_logging
-
-    bars, level = datasets.are_progress_bars_disabled(), hub_logging.get_verbosity()
-    datasets.disable_progress_bars()
-    hub_logging.set_verbosity(logging.ERROR)
-    try:
-        yield
-    finally:
-        hub_logging.set_verbosity(level)
-        if not bars:
-            datasets.enable_progress_bars()

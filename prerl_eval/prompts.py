@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from prerl_eval.choices import lettered
 from prerl_eval.engines.base import Prompt
 from prerl_eval.errors import UserError
 from prerl_eval.grading.extract import THINKING
@@ -27,6 +28,21 @@ THINKING_SWITCH = "enable_thinking"
 """The variable by which chat templates (Qwen3's first) let a caller open or close thinking."""
 
 OPEN_THINKING = tuple(opening for opening, _ in THINKING)
+
+
+def fill(template: str, problem: Problem, **more: str) -> str:
+    """A card's template with {problem}, {options}, {shots} and {task} of a problem, and more, filled in.
+
+    Other braces stand for themselves, and what is filled in is not searched again.
+    """
+    values = {
+        "problem": problem.text,
+        "options": lettered(problem.options),
+        "shots": problem.shots,
+        "task": str(problem.extra.get("task", "")),
+        **more,
+    }
+    return re.sub(r"\{(\w+)\}", lambda match: values.get(match[1], match[0]), template)
 
 
 class PromptBuilder:
@@ -83,7 +99,7 @@ class PromptBuilder:
     def render(self, problem: Problem, card: Card) -> Prompt:
         """The prompt of one problem, whole: nothing is cut."""
         asked = card.prompt if self.chat else card.plain_prompt or card.prompt
-        return self.ask(asked.replace("{problem}", problem.text))
+        return self.ask(fill(asked, problem))
 
     def stops(self, card: Card) -> tuple[str, ...]:
         """The strings that end a completion: a card's for plain prompts, none for chats.

@@ -45,7 +45,7 @@ def evaluate(options: RunOptions) -> list[Path]:
     checkpoints = (
         [remote_checkpoint(name) for name in options.ckpt] if remote else expand_checkpoints(options.ckpt)
     )
-    problems = [load_problems(card, options.data_root, options.limit) for card in cards]
+    problems = [load_problems(card, options.data_root, options.limit, seed=options.seed) for card in cards]
     plans = [
         plan_run(options, engine.name, checkpoint, cards, problems, len(checkpoints))
         for checkpoint in checkpoints

@@ -18,11 +18,12 @@ import numpy as np
 
 from prerl_eval.cards import Card, load_card
 from prerl_eval.checkpoint import HUB_ID, Checkpoint
+from prerl_eval.data_rows import BUILDERS, column_names
 from prerl_eval.engines.base import Prompt
 from prerl_eval.errors import UserError
 from prerl_eval.grading import UNSCORED, GradingPool
 from prerl_eval.plan import request_seed
-from prerl_eval.problems import BUILDERS, Problem, column_names, training_problems
+from prerl_eval.problems import Problem, training_problems
 from prerl_eval.prompts import PromptBuilder, check_lengths
 
 if TYPE_CHECKING:

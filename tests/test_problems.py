@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from prerl_eval.cards import load_card
 from prerl_eval.errors import UserError
+from prerl_eval.grading.pool import GRADERS
 from prerl_eval.problems import find_gold, load_problems, training_problems
 from tests.conftest import REPO
 
@@ -199,7 +200,7 @@ def test_data_that_is_no_text(tmp_path, data, expected):
 
 def test_an_unknown_grader(tmp_path):
     message = failure(make(tmp_path, grader="maths"))
-    assert message == f"{tmp_path}/mine.toml: grader = 'maths' should be one of: countdown, math"
+    assert message == f"{tmp_path}/mine.toml: grader = 'maths' should be one of: {', '.join(sorted(GRADERS))}"
 
 
 def test_unreadable_local_data(tmp_path):

@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from prerl_eval.grading.math import GOLD_CLASS
-from prerl_eval.grading.stated import PUBLISHED, own_words, statements, without_answer
+from prerl_eval.grading.stated import PUBLISHED, TAIL, own_words, statements, without_answer
 from prerl_eval.grading.verdict import UNSCORED, Verdict
 from prerl_eval.problems import Problem
 
@@ -88,7 +88,7 @@ def chosen_letter(text: str, letters: str = ALL_LETTERS) -> str | None:
         answer = leading_letter(statement.text, letters)
         if answer is not None:
             return answer
-    patterns = _patterns(letters)
+    patterns, text = _patterns(letters), text[-TAIL:]
     called_correct = patterns.correct.findall(text)
     if called_correct:
         return str(called_correct[-1])

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 
 from prerl_eval.grading.extract import boxed_answers, spoken
 from prerl_eval.grading.math import CUT_OFF
@@ -21,6 +22,15 @@ PUBLISHED = "answer-is"
 
 STOP = "stop"
 """Name, among a stored row's facts, of the strings that begin a next question."""
+
+TAIL = 50_000
+"""Characters at the end of a response in which its answer is looked for: bounds the work on babble."""
+
+MOST = 64
+"""Statements that are looked at, the last ones."""
+
+MOST_RESTATED = 8
+"""Questions that a response may restate."""
 
 _STATEMENT = re.compile(
     r"\banswers?\b"
@@ -58,30 +68,45 @@ def own_words(problem: Problem, text: str, opens_thinking: bool, accept_in_think
     """What of a completion may state the answer; `accept_in_thinking`: unfinished thinking counts too."""
     outside = spoken(text, opens_thinking)
     said = text if accept_in_thinking else outside.text
-    own = before_next_question(said, problem.extra.get(STOP) or ())
+    own = before_next_question(said, problem.extra.get(STOP) or (), problem.text)
     return Words(own, outside.thinking, own == said)
 
 
-def before_next_question(text: str, stops: Sequence[str]) -> str:
-    """The text before the first of the strings with something said before it.
+def before_next_question(text: str, stops: Sequence[str], prompt: str) -> str:
+    """The text up to where it goes on with a next question, as base models do after their answer.
 
-    A base model that has answered goes on with a next question in the form of its exemplars.
+    stops: what begins one, in the form of the exemplars. A question that the prompt holds is restated
+    rather than a next one, as long as no answer has been stated before it.
     """
     start = len(text) - len(text.lstrip())
-    places = [place for place in (text.find(stop, start + 1) for stop in stops) if place >= 0]
-    return text[: min(places, default=len(text))]
+    places = sorted(
+        (match.start(), match.end())
+        for stop in stops
+        for match in islice(re.finditer(re.escape(stop), text[start + 1 :]), MOST_RESTATED)
+    )
+    for begin, end in ((start + 1 + a, start + 1 + b) for a, b in places):
+        if not _restated(text[end:], prompt) or statements(text[:begin]):
+            return text[:begin]
+    return text
+
+
+def _restated(question: str, prompt: str) -> bool:
+    first = question.lstrip().partition("\n")[0][:60].strip()
+    return bool(first) and first in prompt
 
 
 def statements(text: str) -> list[Statement]:
-    """Every stated answer in the order of the text: after the word "answer", and in boxes."""
-    found = []
-    for match in _STATEMENT.finditer(text):
-        newline = text.find("\n", match.end())
-        rest = text[match.end() : newline if newline >= 0 else len(text)]
+    """The last stated answers in the order of the text: after the word "answer", and in boxes."""
+    skipped = max(0, len(text) - TAIL)
+    tail = text[skipped:]
+    found = [Statement(start, content, boxed=True) for start, _, content in boxed_answers(tail)[-MOST:]]
+    for match in list(_STATEMENT.finditer(tail))[-MOST:]:
+        newline = tail.find("\n", match.end())
+        rest = tail[match.end() : newline if newline >= 0 else len(tail)]
         if rest.strip():
             found.append(Statement(match.end(), rest, boxed=False))
-    found += [Statement(start, content, boxed=True) for start, _, content in boxed_answers(text)]
-    return sorted(found, key=lambda statement: statement.start)
+    found.sort(key=lambda statement: statement.start)
+    return [replace(statement, start=statement.start + skipped) for statement in found]
 
 
 def without_answer(words: Words, finish_reason: str) -> Verdict:
