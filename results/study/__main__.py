@@ -31,7 +31,7 @@ def main(
     fresh: Annotated[
         Path | None, typer.Option(help="Make everything again and put data and README here.")
     ] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="Two methods, one update, five problems.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="One method, one update, five problems.")] = False,
 ) -> None:
     """Run a study and make its tables."""
     study = load_study(folder, quick)

@@ -74,7 +74,7 @@ class Study:
 
 
 def load_study(folder: Path, quick: bool = False) -> Study:
-    """The study of a folder. quick: two algorithms, one update, five problems: does it run at all.
+    """The study of a folder. quick: one algorithm, one update, five problems: does it run at all.
 
     Raises UserError where there is no plan, or where it gives methods unequal numbers of looks.
     """
@@ -87,7 +87,7 @@ def load_study(folder: Path, quick: bool = False) -> Study:
         counts = ", ".join(f"{name} {len(rates)}" for name, rates in looks.items())
         raise UserError(f"{file}: every algorithm must get as many looks as every other; now: {counts}")
     if quick:
-        looks = {name: looks[name][:1] for name in list(looks)[:2]}
+        looks = {name: looks[name][:1] for name in list(looks)[:1]}
     return Study(
         folder=folder,
         base=plan["model"],
