@@ -490,7 +490,7 @@ def grade(
         str | None, typer.Option(help="Field of the gold; default: the card's own golds.")
     ] = None,
     problem_field: Annotated[
-        str | None, typer.Option(help="Field of the problem's id or text; default: found by name.")
+        str | None, typer.Option(help="Field of the problem's id or text, or a pattern: {task}/{index}.")
     ] = None,
     data_root: DataRoot = None,
     accept_box_in_thinking: LooseBox = False,

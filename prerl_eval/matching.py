@@ -7,6 +7,7 @@ or grading.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from itertools import islice
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from prerl_eval.cards import Card
+from prerl_eval.choices import ORDER, draws_order
 from prerl_eval.errors import UserError
 from prerl_eval.generations import field_names, find, read_rows
 from prerl_eval.problems import Problem, find_gold
@@ -30,10 +32,11 @@ PROBE_ROWS = 20
 class Matcher:
     """Finds the Problem of each row.
 
-    problem_field: a field of ids or texts. Where it is None, the first of the usual fields whose
-    values at the head of the file are all problems of the card. The order of rows counts only where
-    no such field exists and there are as many rows as problems. gold_field: the rows' own golds,
-    which replace the card's and allow problems that the card does not have.
+    problem_field: a field of ids or texts, or several in a pattern: "{task}/{index}". Where it is
+    None, the first of the usual fields whose values at the head of the file are all problems of the
+    card. The order of rows counts only where no such field exists and there are as many rows as
+    problems. gold_field: the rows' own golds, which replace the card's and allow problems that the
+    card does not have; needed where the card draws the order of options.
     """
 
     def __init__(
@@ -44,6 +47,11 @@ class Matcher:
         gold_field: str | None,
         problem_field: str | None,
     ):
+        if draws_order(card) and gold_field is None:
+            raise UserError(
+                f"{file}: in which order its prompts showed the options of {card.name} is not known; "
+                "name the field of the right letters with --gold-field"
+            )
         self.card = card
         self.file = file
         self.gold_field = gold_field
@@ -85,7 +93,7 @@ class Matcher:
             return self._problems[number]
         value = None
         if self.problem_field is not None:
-            value = find(row, self.problem_field)
+            value = _named(row, self.problem_field)
             if value is None:
                 raise self._no_field(number, row, self.problem_field, "--problem-field")
         known = self._known(value, number)
@@ -103,7 +111,10 @@ class Matcher:
         text = find_gold(gold, "joined")
         if self.card.gold != "verbatim":
             text = find_gold(gold, self.card.gold) or text
-        return replace(known or self._stranger(value, number), gold=text)
+        problem = known or self._stranger(value, number)
+        # The file's gold is right for the order in which its own prompts showed the options.
+        facts = {name: fact for name, fact in problem.extra.items() if name != ORDER}
+        return replace(problem, gold=text, extra=facts)
 
     def _known(self, value: Any, number: int) -> Problem | None:
         if value is None:
@@ -157,6 +168,16 @@ class Matcher:
         return UserError(
             f"{self.file} row {number}: no field {field!r} ({flag}); it has: {', '.join(field_names(row))}"
         )
+
+
+def _named(row: Mapping[str, Any], field: str) -> Any:
+    """What a field holds, or a pattern of fields; None where one is missing."""
+    values = {name: find(row, name) for name in re.findall(r"\{([^{}]+)\}", field)}
+    if not values:
+        return find(row, field)
+    if None in values.values():
+        return None
+    return re.sub(r"\{([^{}]+)\}", lambda match: str(values[match[1]]), field)
 
 
 def _plain(text: str) -> str:

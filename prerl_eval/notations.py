@@ -17,7 +17,7 @@ GROUPED = re.compile(r"[+-]?\d{1,3}(?:,\d{3})+(?:\.\d+)?")
 
 ODDITIES: dict[str, Callable[[Problem], bool]] = {
     "empty gold": lambda problem: not problem.gold,
-    "unreadable gold (unbalanced braces)": lambda problem: not _balanced(problem.gold),
+    "unreadable gold (unbalanced braces)": lambda problem: not _readable(problem),
     "zero-padded gold": lambda problem: bool(re.fullmatch(r"0\d+", problem.gold)),
     "whole number written as a float": lambda problem: bool(re.fullmatch(r"-?\d+\.0", problem.gold)),
     "negative number": lambda problem: bool(re.fullmatch(r"-[\d.,]+", problem.gold)),
@@ -27,6 +27,7 @@ ODDITIES: dict[str, Callable[[Problem], bool]] = {
     "several answers": lambda problem: problem.extra.get("is_multiple_answer") is True,
     "unit": lambda problem: bool(problem.extra.get("unit")),
     "tolerance": lambda problem: problem.extra.get("tolerance") is not None,
+    "letter and index of the answer disagree": lambda problem: _disagrees(problem),
 }
 """What may surprise a grader or a reader: name -> whether a problem has it."""
 
@@ -37,13 +38,15 @@ def completions(problem: Problem) -> dict[str, str]:
     {} for a gold that no completion can state: an empty one, or one whose braces never close.
     """
     gold = problem.gold
-    if not gold or not _balanced(gold):
+    if not gold or not _readable(problem):
         return {}
     if problem.grader == "countdown":
         return {
             "as it stands": f"answer : {gold}",
             "after a try": f"answer : 1 + 1\nno wait, answer : {gold}",
         }
+    if problem.grader in ("choice", "exact"):
+        return _stated(gold, problem)
     found = {
         "as it stands": rf"\boxed{{{gold}}}",
         "in a sentence": rf"So the answer is \[\boxed{{ {gold} }}.\]",
@@ -62,6 +65,16 @@ def completions(problem: Problem) -> dict[str, str]:
     return found
 
 
+def _stated(gold: str, problem: Problem) -> dict[str, str]:
+    written = f"({gold})" if problem.grader == "choice" else gold
+    found = {"in words": f"Let us see. So the answer is {written}."}
+    if problem.extra.get("answer_format") == "stated":
+        found["after thinking"] = f"<think>The answer is (B). No.</think>\nThe answer is {written}."
+        found["in a last line"] = f"It must be so.\n\nAnswer: {gold}"
+        found["in bold"] = f"**Answer:** **{gold}**"
+    return found
+
+
 def rewritten(gold: str) -> str:
     """The gold as a model would rather write it: 025 as 25, 27.0 as 27, 4.5e33 as 4.5 \\times 10^{33},
     2,125 as 2125, 1234 as 1{,}234, \\frac as \\dfrac; the gold itself where no rule applies."""
@@ -76,6 +89,16 @@ def rewritten(gold: str) -> str:
     if SCIENTIFIC.search(gold):
         return SCIENTIFIC.sub(lambda match: rf"{match[1]} \times 10^{{{int(match[2])}}}", gold)
     return gold.replace("\\frac", "\\dfrac")
+
+
+def _disagrees(problem: Problem) -> bool:
+    index, letters = problem.extra.get("answer_index"), str(problem.extra.get("letters", ""))
+    return isinstance(index, int) and letters[index : index + 1] != problem.gold
+
+
+def _readable(problem: Problem) -> bool:
+    """Brackets may be the whole answer where answers are compared as they are written."""
+    return problem.grader == "exact" or _balanced(problem.gold)
 
 
 def _balanced(gold: str) -> bool:

@@ -116,7 +116,9 @@ def render_report(report: dict[str, Any]) -> str:
             f"{entry['completions']} correct completions graded: {verdict}"
         )
         lines += [f"  {what}: {_some(ids)}" for what, ids in entry["oddities"].items()]
-        lines += [f"  same text: {', '.join(ids)}" for ids in entry["duplicates"]]
+        lines += [f"  same text: {', '.join(ids)}" for ids in entry["duplicates"][:SHOWN]]
+        if len(entry["duplicates"]) > SHOWN:
+            lines.append(f"  same text: ... ({len(entry['duplicates'])} such groups)")
         if entry["answer_positions"]:
             counts = ", ".join(f"{letter} {count}" for letter, count in entry["answer_positions"].items())
             lines.append(f"  answer positions: {counts}")

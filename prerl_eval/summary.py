@@ -16,6 +16,7 @@ from prerl_eval.layout import WIDTH, percent, shorten, wrapped
 from prerl_eval.metrics import interval, majority_at_k, majority_ks, mean_and_se, pass_curve
 from prerl_eval.store import read_record
 from prerl_eval.tally import Tally, tally_run
+from prerl_eval.tasks import macro_note, task_scores
 from prerl_eval.training_summary import LEGEND, render_training, summarize_training
 
 VISIBLE = 0.0005
@@ -48,6 +49,7 @@ def summarize(run: Path, step: int | None = None) -> dict[str, Any]:
         missing, complete   planned rows not stored yet; whether there are none
         samples_per_problem [fewest, most]
         graders, max_tokens who graded, and the limit that `truncated` is about
+        tasks, macro, ...   of a set made of tasks: see prerl_eval.tasks.task_scores
 
     A training run without a step has no benchmarks; its `training` holds what
     prerl_eval.training_summary says of its rollouts. Raises UserError as `tally_run` does.
@@ -57,11 +59,12 @@ def summarize(run: Path, step: int | None = None) -> dict[str, Any]:
     if record.get("kind") == "training" and step is None:
         return about | {"benchmarks": {}, "training": summarize_training(run, record)}
     tallies = tally_run(run, step)
-    return about | {"benchmarks": {name: _numbers(tally, record) for name, tally in tallies.items()}}
+    return about | {"benchmarks": {name: _numbers(run, tally, record) for name, tally in tallies.items()}}
 
 
-def _numbers(tally: Tally, record: Mapping[str, Any]) -> dict[str, Any]:
+def _numbers(run: Path, tally: Tally, record: Mapping[str, Any]) -> dict[str, Any]:
     scored = int(tally.samples.sum())
+    plan = record.get("benchmarks", {}).get(tally.benchmark, {})
     return {
         "problems": len(tally.problem_ids),
         "samples": scored,
@@ -77,7 +80,8 @@ def _numbers(tally: Tally, record: Mapping[str, Any]) -> dict[str, Any]:
         "complete": tally.missing == 0,
         "samples_per_problem": [tally.n, int(tally.samples.max(initial=0))],
         "graders": list(tally.graders),
-        "max_tokens": record.get("benchmarks", {}).get(tally.benchmark, {}).get("max_tokens"),
+        "max_tokens": plan.get("max_tokens"),
+        **task_scores(run, tally, plan),
     }
 
 
@@ -211,6 +215,8 @@ def score_notes(row: Mapping[str, Any]) -> list[str]:
         notes.append(
             f"{row['unscored']:,} samples unscored (their problem's gold is bad): outside every number"
         )
+    if row.get("tasks"):
+        notes.append(macro_note(row))
     if row["bounds"]:
         notes += _bounds(row)
     return notes
