@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from prerl_eval.grading.math import GOLD_CLASS
-from prerl_eval.grading.stated import PUBLISHED, TAIL, own_words, statements, without_answer
+from prerl_eval.grading.stated import TAIL, own_words, published, statements, without_answer
 from prerl_eval.grading.verdict import UNSCORED, Verdict
 from prerl_eval.problems import Problem
 
@@ -72,7 +72,7 @@ def grade_choice(
     if not gold or gold not in letters:
         return Verdict(UNSCORED, detail=f"the gold {problem.gold!r} is none of {letters}"[:200])
     words = own_words(problem, text, opens_thinking, accept_in_thinking)
-    if problem.extra.get("answer_format") == PUBLISHED:
+    if published(problem):
         first = _PUBLISHED.search(words.text)
         answer = first[1] if first else None
     else:

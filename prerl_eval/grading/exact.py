@@ -15,7 +15,7 @@ from string import ascii_uppercase
 
 from prerl_eval.grading.choice import leading_letter
 from prerl_eval.grading.math import CUT_OFF, GOLD_CLASS, MAX_ANSWER
-from prerl_eval.grading.stated import PUBLISHED, Statement, Words, own_words, statements, without_answer
+from prerl_eval.grading.stated import Statement, Words, own_words, published, statements, without_answer
 from prerl_eval.grading.verdict import UNSCORED, Verdict
 from prerl_eval.problems import Problem
 
@@ -45,7 +45,7 @@ def grade_exact(
     if not gold:
         return Verdict(UNSCORED, detail="the gold is empty")
     words = own_words(problem, text, opens_thinking, accept_in_thinking)
-    if problem.extra.get("answer_format") == PUBLISHED:
+    if published(problem):
         return _published(gold, words)
     found = statements(words.text)
     if not found:

@@ -64,11 +64,20 @@ class Statement:
     boxed: bool
 
 
+def published(problem: Problem) -> bool:
+    """Whether the problem's card asks for its publishers' own rule."""
+    return problem.extra.get("answer_format") == PUBLISHED
+
+
 def own_words(problem: Problem, text: str, opens_thinking: bool, accept_in_thinking: bool) -> Words:
-    """What of a completion may state the answer; `accept_in_thinking`: unfinished thinking counts too."""
+    """What of a completion may state the answer; `accept_in_thinking`: unfinished thinking counts too.
+
+    The published rules know nothing of next questions: for them nothing is cut but the thinking.
+    """
     outside = spoken(text, opens_thinking)
     said = text if accept_in_thinking else outside.text
-    own = before_next_question(said, problem.extra.get(STOP) or (), problem.text)
+    stops = () if published(problem) else problem.extra.get(STOP) or ()
+    own = before_next_question(said, stops, problem.text)
     return Words(own, outside.thinking, own == said)
 
 
