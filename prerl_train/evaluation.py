@@ -62,7 +62,10 @@ def load_benchmarks(settings: TrainSettings) -> Benchmarks | None:
     if not settings.eval_bench:
         return None
     cards = resolve_benchmarks(settings.eval_bench)
-    return Benchmarks(cards, [load_problems(card, settings.data_root, settings.eval_limit) for card in cards])
+    return Benchmarks(
+        cards,
+        [load_problems(card, settings.data_root, settings.eval_limit, seed=settings.seed) for card in cards],
+    )
 
 
 def longest_request(plan: RunPlan) -> int:
