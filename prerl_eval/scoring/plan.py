@@ -33,10 +33,9 @@ class ScoreOptions:
     """What `prerl-eval score` was asked for; names are the flags'.
 
     name: stands in logp-<name>; None takes the checkpoint's. bench, step: only these responses.
-    per_token: store each token's log-prob too. batch_tokens: tokens of a batch,
-    padding included; None for BATCH_TOKENS.
-    start_token: before y in P(y), None for the tokenizer's. retokenize: take the texts, not the stored
-    ids. system, thinking, template: how prompts are rendered, for runs that do not store them.
+    per_token: store each token's log-prob too. batch_tokens: tokens of a batch, padding included; None
+    for BATCH_TOKENS. start_token: before y in P(y), None for the tokenizer's. retokenize: take the
+    texts, not the stored ids. system, thinking, template: how prompts are rendered, for imported runs.
     """
 
     run: Path
@@ -97,11 +96,13 @@ class ScorePlan:
         """The about.json that is there, None where there is none. Raises UserError where it is another's."""
         folder = annotation_folder(self.run, self.name)
         if not (folder / "about.json").is_file():
-            if folder.is_dir() and any(path.name != "lock" for path in folder.iterdir()):
+            if any(path.name != "lock" for path in folder.glob("[!.]*")):
                 raise UserError(f"{folder} holds files but no annotation; give another --name")
             return None
         about = read_about(self.run, self.name)
         different = store.differing_keys(about.get("settings", {}), self.settings)
+        if self.options.dtype not in ("auto", about.get("dtype")):
+            different.append(f"dtype: {about.get('dtype')} -> {self.options.dtype}")
         if different:
             raise UserError(
                 f"{self.name} of {self.run} was made with other settings ({'; '.join(different)}); repeat "
@@ -145,7 +146,6 @@ def _plan(options: ScoreOptions, record: Mapping[str, Any], checkpoint: Checkpoi
     settings = {
         "checkpoint": checkpoint.fingerprint,
         "start_token": start_id,
-        "dtype": options.dtype,
         "per_token": options.per_token,
         "retokenize": options.retokenize,
         "prompts": "stored"

@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,6 @@ from numpy.typing import NDArray
 
 from prerl_eval.engines.base import Sampling
 from prerl_eval.errors import UserError
-from prerl_eval.layout import shorten
 from prerl_eval.prompts import PromptBuilder
 from prerl_eval.store import RowKey, read_record, read_samples
 
@@ -76,7 +76,7 @@ def read_responses(
     keys = list(zip(*(table[name].to_pylist() for name in COLUMNS[:4]), strict=True))
     missing = [row for row, key in enumerate(keys) if key not in done]
     if len(missing) < len(keys):
-        table, keys = table.take(missing), [keys[row] for row in missing]
+        table, keys = table.take(pa.array(missing, pa.int64())), [keys[row] for row in missing]
     prompts = _prompts(table, record, builder)
     stored = [None] * len(keys) if retokenise else _stored_ids(table["token_ids"])
     if not retokenise:
@@ -187,7 +187,7 @@ def _check_completions(
     sampling = Sampling(stop_token_ids=tuple(record["settings"].get("stop_token_ids", ())))
     served = not stores_prompts(record)
     different = []
-    for row, text in zip(rows, table["completion"].take(rows).to_pylist(), strict=True):
+    for row, text in zip(rows, table["completion"].take(pa.array(rows, pa.int64())).to_pylist(), strict=True):
         ids = stored[row]
         assert ids is not None
         if int(ids.max()) >= limit:
@@ -199,9 +199,9 @@ def _check_completions(
     if len(different) > (len(rows) // 2 if served else 0):
         row, text, read = different[0]
         where = " ".join(map(str, keys[row][:3]))
-        raise _other_tokenizer(
-            run, builder, f"{where} reads {shorten(read, 40)!r} by it, {shorten(text, 40)!r} is stored"
-        )
+        same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(read, text, strict=False)))
+        here, there = read[same : same + 20], text[same : same + 20]
+        raise _other_tokenizer(run, builder, f"{where} reads {here!r} where {there!r} is stored")
 
 
 def _rows_of_every_id(stored: Sequence[Ids | None]) -> list[int]:

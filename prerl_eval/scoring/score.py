@@ -29,6 +29,7 @@ from prerl_eval.errors import UserError
 from prerl_eval.scoring.batches import Block, cut_blocks
 from prerl_eval.scoring.plan import BATCH_TOKENS, ScoreOptions, ScorePlan, plan_score
 from prerl_eval.scoring.responses import Ids, Responses
+from prerl_eval.store import RowKey
 
 if TYPE_CHECKING:
     from prerl_eval.scoring.logprobs import Scorer
@@ -74,22 +75,29 @@ def execute(plan: ScorePlan) -> None:
     """Score what is missing, and store it. Raises as `score` does."""
     from prerl_eval.engines.transformers import TransformersEngine
 
+    done = _done(plan)
+    # Before the lock, which makes a folder: what is refused writes nothing.
+    responses = plan.responses(done)
+    print(f"{plan.run}: {plan.name}, {len(responses):,} responses to go", file=sys.stderr)
+    if not len(responses):
+        return
     with annotation_lock(plan.run, plan.name):
-        about = plan.stored_about()
-        done = annotated_keys(plan.run, plan.name) if about else set()
-        responses = plan.responses(done)
-        print(f"{plan.run}: {plan.name}, {len(responses):,} responses to go", file=sys.stderr)
-        if not len(responses):
-            return
+        if (now := _done(plan)) != done:  # another process has just ended there
+            done, responses = now, plan.responses(now)
         engine = TransformersEngine(dtype=plan.options.dtype)
         try:
             engine.load(plan.checkpoint)
-            write_about(plan.run, plan.name, _about(plan, about, engine.describe(), responses))
+            about = _about(plan, plan.stored_about(), engine.describe(), responses)
+            write_about(plan.run, plan.name, about)
             from prerl_eval.scoring.logprobs import Scorer
 
             fill(plan, responses, Scorer(engine.model), len(done))
         finally:
             engine.close()
+
+
+def _done(plan: ScorePlan) -> set[RowKey]:
+    return annotated_keys(plan.run, plan.name) if plan.stored_about() else set()
 
 
 def _about(
