@@ -53,6 +53,8 @@ LIGHT = (
     "prerl_eval.regrade",
     "prerl_eval.plan",
     "prerl_eval.run",
+    "prerl_eval.start_token",
+    "prerl_eval.scoring.score",
     "prerl_eval.contamination",
     "prerl_eval.overlap",
     "prerl_eval.engines",

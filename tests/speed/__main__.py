@@ -3,9 +3,9 @@
 import argparse
 import sys
 
-from tests.speed import comparing, counting, engine, grading, startup
+from tests.speed import comparing, counting, engine, grading, scoring, startup
 
-MODULES = (startup, grading, counting, comparing, engine)
+MODULES = (startup, grading, counting, comparing, scoring, engine)
 
 
 def main() -> None:
