@@ -25,7 +25,7 @@ from prerl_eval.sandbox.isolation import ENVIRONMENT, Isolation, Unavailable, bu
 from prerl_eval.sandbox.limits import DEFAULTS, Limits
 
 Said = Literal["pass", "fail", "syntax", "timeout", "bad tests", "error"]
-SAID = get_args(Said)
+SAID: tuple[Said, ...] = get_args(Said)
 
 CACHE_SIZE = 20_000
 """Outcomes remembered, the newest."""
@@ -121,13 +121,22 @@ class Run:
 
 
 def _outcome(said: bytes, nonce: int, limits: Limits) -> Outcome | None:
-    """The outcome in the judge's message; None where there is none."""
-    try:
-        number, status = wire.unpack(said[8:])
-    except (ValueError, TypeError):
+    """The outcome in the judge's messages; None where it never began."""
+    statuses = []
+    while said:
+        size = 8 + int.from_bytes(said[:8], "big")
+        try:
+            number, status = wire.unpack(said[8:size])
+        except (ValueError, TypeError):
+            return None
+        statuses += [status] if number == nonce else []
+        said = said[size:]
+    if not statuses:
         return None
-    if number != nonce or status not in SAID:
-        return None
+    if statuses[-1] == "begun":
+        # Only the program can have ended the judge: it took away its limits, or shared its fate.
+        return Outcome("fail")
+    status = next(known for known in SAID if known == statuses[-1])
     return Outcome(status, f"no result within {limits.cpu_seconds} s of CPU time" * (status == "timeout"))
 
 
