@@ -39,7 +39,7 @@ def render_comparison(facts: Mapping[str, Any]) -> str:
             "",
             *_details([entry for entry in entries if entry["benchmark"] == name], facts["base"]["name"]),
         ]
-    return "\n".join([*lines, "", *wrapped(legend(entries), "")])
+    return "\n".join([*lines, "", *wrapped(f"{legend(entries)} All figures: --json.", "")])
 
 
 def _head(facts: Mapping[str, Any]) -> list[str]:
@@ -250,8 +250,7 @@ def legend(entries: Sequence[Entry]) -> str:
         "that the base solves with a chance of at most 5%, the share still solved (rare solutions: the same "
         f"of single correct solutions).{unchanged} newly solved, newly lost: problems, in brackets those "
         "that are not luck. answers: expected distinct answers; solutions: distinct correct ones; per "
-        "correct: tokens for each correct answer. *: differs at the 5% level, each test by itself. All "
-        "figures: --json."
+        "correct: tokens for each correct answer. *: differs at the 5% level, each test by itself."
     )
 
 

@@ -140,7 +140,7 @@ def _bars(rates: Sequence[Rate], runs: Sequence[str]) -> Callable[[Axes], None]:
                 axes.hlines(place, *rate.ends, color=INK, linewidth=1.0)
                 axes.plot(rate.ends, [place, place], "|", color=INK, markersize=5)
         axes.set_ylim(len(rates) - 0.4, -0.6)
-        axes.set_yticks(range(len(rates)), [shorten(rate.run, 18) for rate in rates])
+        axes.set_yticks(range(len(rates)), [shorten(rate.run, 24) for rate in rates])
         axes.set_xlim(left=0)
         axes.grid(visible=False, axis="y")
         axes.tick_params(axis="y", length=0)

@@ -25,7 +25,7 @@ Pieces = Callable[[Iterable[str]], None]
 
 
 def render(template: str, facts: Mapping[str, Any], *, script: bool = True) -> Iterator[str]:
-    """A page in pieces: `facts` in a template of this package. script: whether report.js is in it."""
+    """A page in pieces: `facts` in a template of this package. script: whether assets/*.js is in it."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
@@ -36,16 +36,17 @@ def render(template: str, facts: Mapping[str, Any], *, script: bool = True) -> I
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    style, code = asset("report.css"), asset("report.js") if script else ""
+    style, code = _assets("*.css"), _assets("*.js") if script else ""
     page = {"csp": policy(style, code), "style": Markup(style), "script": Markup(code)}
     return environment.get_template(template).generate({**facts, "page": page})
 
 
-def asset(name: str) -> str:
-    """A file of assets/, as it stands between its tags: the same bytes are hashed and shown."""
-    text = (FOLDER / "assets" / name).read_text(encoding="utf-8")
+def _assets(pattern: str) -> str:
+    """The files of assets/ as one, report.* last: it uses the others. The same text is hashed and shown."""
+    files = sorted((FOLDER / "assets").glob(pattern), key=lambda file: (file.stem == "report", file.name))
+    text = "\n".join(file.read_text(encoding="utf-8") for file in files)
     if "</s" in text.lower():
-        raise ValueError(f"{name} would end its own element")
+        raise ValueError(f"{pattern} of assets would end its own element")
     return text
 
 

@@ -7,30 +7,25 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import IO, Any
 
 from markupsafe import Markup
 
 import prerl_eval
-from prerl_eval.comparison.compare import Options
-from prerl_eval.comparison.compare import compare as compare_runs
-from prerl_eval.comparison.compare_plot import plot_differences
-from prerl_eval.comparison.render import cautions, legend
 from prerl_eval.console import progress
 from prerl_eval.errors import UserError
 from prerl_eval.metrics import Curve
 from prerl_eval.plots import passk_curves, plot_passk
 from prerl_eval.report.behaviour import behaviour_table, draw_behaviour, measure
+from prerl_eval.report.compared import compare_with_base, listed
 from prerl_eval.report.marks import Marks, Names, kind_of
 from prerl_eval.report.payload import script_json
-from prerl_eval.report.pictures import Picture, differences_words, drawn, given, passk_words
+from prerl_eval.report.pictures import Picture, drawn, given, passk_words
 from prerl_eval.report.render import render, writing
 from prerl_eval.report.samples import Samples
 from prerl_eval.report.settings import settings_of
 from prerl_eval.report.sources import Cast, ReportOptions, find_sources
-from prerl_eval.report.tables import Table, comparison_tables, pass_table, score_table
+from prerl_eval.report.tables import pass_table, score_table
 from prerl_eval.report.traces import Browsed, Traces
 from prerl_eval.report.training import Training, describe_training
 from prerl_eval.store import parts, read_part
@@ -38,18 +33,6 @@ from prerl_eval.summary import SCORES_LEGEND, how_made, summarize
 from prerl_eval.training_summary import LEGEND
 
 Facts = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Compared:
-    """One comparison with the base: what it says, in words, tables and a picture."""
-
-    title: str
-    verdicts: tuple[tuple[str, str, str], ...]
-    notes: tuple[str, ...]
-    tables: tuple[Table, ...]
-    legend: str
-    picture: Picture
 
 
 def write_report(options: ReportOptions) -> list[str]:
@@ -64,7 +47,7 @@ def write_report(options: ReportOptions) -> list[str]:
         source.name: _only(summarize(source.path, source.step), options.benchmarks) for source in cast.sources
     }
     _check_benchmarks(options, summaries)
-    compared, left_out = _compare(cast, options, summaries)
+    compared, left_out = compare_with_base(cast, options, summaries)
     with writing(options.out) as put, tempfile.TemporaryFile(dir=options.out.parent) as texts:
         traces = _read(cast, options, summaries, texts)
         facts = _facts(cast, options, summaries, traces)
@@ -85,52 +68,6 @@ def _check_benchmarks(options: ReportOptions, summaries: Mapping[str, Facts]) ->
     for name in options.benchmarks:
         if name not in present:
             raise UserError(f"--bench {name} is in no run; leave it out, or evaluate it first")
-
-
-def _compare(
-    cast: Cast, options: ReportOptions, summaries: Mapping[str, Facts]
-) -> tuple[list[Compared], list[str]]:
-    """Comparisons with the base, one for all runs that share the same benchmarks, and who is left out."""
-    if cast.base is None:
-        return [], []
-
-    def scored(run: Path) -> set[str]:
-        name = next(source.name for source in cast.sources if source.path == run)
-        return {bench for bench, row in summaries[name]["benchmarks"].items() if row["n"]}
-
-    training = {source.path for source in cast.sources if source.training}
-    base = set.intersection(*(scored(run) for run in cast.base.runs))
-    alike: dict[tuple[str, ...], list[Any]] = {}
-    left_out = []
-    for group in cast.others:
-        common = tuple(sorted(base.intersection(*(scored(run) for run in group.runs))))
-        if common:
-            alike.setdefault(common, []).append(group)
-        elif not training.intersection(group.runs):
-            left_out.append(f"{group.name} has no benchmark in common with {cast.base.name}: not compared")
-    compared = []
-    for shared, groups in alike.items():
-        (base_text,), texts = cast.texts([cast.base]), cast.texts(groups)
-        asked = Options(base_text, texts, options.null, shared, options.step, options.allow_differences)
-        compared.append(_compared(compare_runs(asked)))
-    return compared, left_out
-
-
-def _compared(facts: Facts) -> Compared:
-    entries = facts["comparisons"]
-    names = list(dict.fromkeys(entry["benchmark"] for entry in entries))
-    verdicts = [(entry["benchmark"], entry["method"], entry["verdict"]) for entry in entries]
-    methods = ", ".join(side["name"] for side in facts["methods"])
-    return Compared(
-        f"{methods} against {facts['base']['name']}",
-        tuple(verdicts),
-        tuple(cautions(facts)),
-        tuple(table for name in names for table in comparison_tables(facts, name)),
-        legend(entries),
-        drawn(
-            lambda out: plot_differences(facts, out), differences_words(verdicts), "Difference to the base"
-        ),
-    )
 
 
 def _read(cast: Cast, options: ReportOptions, summaries: Mapping[str, Facts], texts: IO[bytes]) -> Traces:
@@ -175,6 +112,7 @@ def _facts(
 
 
 def _curves(cast: Cast, options: ReportOptions) -> dict[str, dict[str, Curve]]:
+    """Pass@k of every run and benchmark with more than one sample per problem."""
     found = {}
     for source in cast.sources:
         if not source.training:
@@ -182,7 +120,7 @@ def _curves(cast: Cast, options: ReportOptions) -> dict[str, dict[str, Curve]]:
             found[source.name] = {
                 name: curve
                 for name, curve in own.items()
-                if not options.benchmarks or name in options.benchmarks
+                if curve.n > 1 and (not options.benchmarks or name in options.benchmarks)
             }
     return {name: own for name, own in found.items() if own}
 
@@ -217,7 +155,7 @@ def _titles(cast: Cast) -> dict[str, str]:
 
 
 def _title(cast: Cast) -> str:
-    names = ", ".join(group.name for group in cast.others)
+    names = listed([group.name for group in cast.others])
     if cast.base is None:
         return names
     return f"{names} against {cast.base.name}" if names else cast.base.name

@@ -76,6 +76,12 @@ def find_sources(options: ReportOptions) -> Cast:
         for group in ([base] if base else []) + groups
         for run in group.runs
     ]
+    trained = next((source for source in sources if source.base and source.training), None)
+    if trained is not None:
+        raise UserError(
+            f"--base {trained.path} is a training run, whose rollouts are no evaluation; give an evaluation "
+            "of the model that training started from"
+        )
     return Cast(tuple(sources), base, tuple(groups))
 
 
