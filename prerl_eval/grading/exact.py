@@ -60,13 +60,13 @@ def grade_exact(
     answer = last.text.strip()
     if len(answer) > MAX_ANSWER:
         return Verdict("unparsed", answer[:MAX_ANSWER], detail=f"an answer of {len(answer)} characters")
-    return Verdict("wrong", answer, readings[0])
+    return Verdict("wrong", answer, readings[0] or answer)
 
 
 def _published(gold: str, words: Words) -> Verdict:
     """The authors' rule; a response without the phrase is compared whole, as theirs is."""
     _, lead, rest = words.text.partition(_LEAD)
-    answer = (rest.partition(_LEAD)[0] if lead else words.text).partition("\n")[0].rstrip(".").strip()
+    answer = (rest.partition(_LEAD)[0] if lead else words.text).partition("\n")[0].strip().rstrip(".").strip()
     answer = answer[:MAX_ANSWER]
     if answer == gold:
         return Verdict("correct", answer, GOLD_CLASS)
@@ -92,5 +92,5 @@ def normal_form(answer: str, gold: str) -> str:
         return str(int(figure[1].replace("−", "-").replace(",", ""))) if figure else plain.casefold()
     if _BRACKETS.fullmatch(gold):
         return re.sub(rf"[\s.,{_QUOTES}]", "", plain)
-    bare = re.sub(rf"[{_QUOTES}{{}}]", "", plain).strip().rstrip(".").casefold()
-    return " ".join(re.split(r"[\s,]+", bare)) if " " in gold else " ".join(bare.split())
+    bare = re.sub(rf"[{_QUOTES}{{}}]", "", plain).casefold()
+    return " ".join(re.findall(r"[^\s,]+" if " " in gold else r"\S+", bare.strip().rstrip(". ")))

@@ -42,6 +42,9 @@ _STATEMENT = re.compile(
 """Up to where the answer begins: "the correct answer to this is: **", "**Answer:** "."""
 
 
+_SAYS = re.compile(r"[\w()\[\]{}<>]")
+
+
 @dataclass(frozen=True, slots=True)
 class Words:
     """The part of a response that may state its answer.
@@ -112,7 +115,7 @@ def statements(text: str) -> list[Statement]:
     for match in list(_STATEMENT.finditer(tail))[-MOST:]:
         newline = tail.find("\n", match.end())
         rest = tail[match.end() : newline if newline >= 0 else len(tail)]
-        if rest.strip():
+        if _SAYS.search(rest):
             found.append(Statement(match.end(), rest, boxed=False))
     found.sort(key=lambda statement: statement.start)
     return [replace(statement, start=statement.start + skipped) for statement in found]
