@@ -56,6 +56,13 @@ LooseBox = Annotated[
     bool,
     typer.Option("--accept-box-in-thinking", help="Also take a \\boxed answer from unfinished thinking."),
 ]
+UnsafeCode = Annotated[
+    bool,
+    typer.Option(
+        "--unsafe-code-execution",
+        help="Run model-written code (humaneval) with your own rights where it cannot be isolated.",
+    ),
+]
 Step = Annotated[int | None, typer.Option(help="Training step, where a run holds several.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 SomeBench = Annotated[
@@ -113,6 +120,7 @@ def run(
         Path | None, typer.Option(help="Run folder; default: runs/<checkpoint>-<hash of the settings>.")
     ] = None,
     accept_box_in_thinking: LooseBox = False,
+    unsafe_code_execution: UnsafeCode = False,
     workers: Workers = None,
 ) -> None:
     """Sample and grade; the same command goes on where it stopped."""
@@ -142,6 +150,7 @@ def run(
         data_root=data_root,
         out=out,
         accept_box_in_thinking=accept_box_in_thinking,
+        unsafe_code_execution=unsafe_code_execution,
         workers=workers,
     )
     runs = evaluate(options)
@@ -463,13 +472,14 @@ def check(
         str | None, typer.Option(help="Also show the first prompt and stop ids of this checkpoint.")
     ] = None,
     data_root: DataRoot = None,
+    unsafe_code_execution: UnsafeCode = False,
     workers: Workers = None,
     json: Json = False,
 ) -> None:
     """Preflight: do the golds grade themselves as right, is the prompt what the model expects."""
     from prerl_eval.preflight import preflight, render_report
 
-    report = preflight(bench or ["all"], ckpt, data_root, workers)
+    report = preflight(bench or ["all"], ckpt, data_root, workers, unsafe_code_execution)
     if json:
         _print_json(report)
     else:
@@ -494,6 +504,7 @@ def grade(
     ] = None,
     data_root: DataRoot = None,
     accept_box_in_thinking: LooseBox = False,
+    unsafe_code_execution: UnsafeCode = False,
     workers: Workers = None,
 ) -> None:
     """Import and grade generations that another tool made."""
@@ -509,6 +520,7 @@ def grade(
         out=out,
         data_root=data_root,
         accept_box_in_thinking=accept_box_in_thinking,
+        unsafe_code_execution=unsafe_code_execution,
         workers=workers,
     )
     typer.echo(render_summary([summarize(out)]))
@@ -518,13 +530,20 @@ def grade(
 def regrade(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders.")],
     accept_box_in_thinking: LooseBox = False,
+    unsafe_code_execution: UnsafeCode = False,
     workers: Workers = None,
 ) -> None:
     """Grade stored completions again with today's grader, and say which verdicts changed."""
     from prerl_eval.regrade import regrade as regrade_run
 
     for path in runs:
-        for line in regrade_run(path, accept_box_in_thinking=accept_box_in_thinking, workers=workers):
+        lines = regrade_run(
+            path,
+            accept_box_in_thinking=accept_box_in_thinking,
+            unsafe_code_execution=unsafe_code_execution,
+            workers=workers,
+        )
+        for line in lines:
             typer.echo(line)
 
 

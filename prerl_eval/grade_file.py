@@ -25,6 +25,7 @@ from prerl_eval.console import progress
 from prerl_eval.errors import UserError
 from prerl_eval.generations import field_names, file_hash, find, finish_reasons, read_rows
 from prerl_eval.grading import GradingPool, Verdict
+from prerl_eval.grading.code import code_execution, isolation_notes, unisolated
 from prerl_eval.grading.math import CUT_OFF
 from prerl_eval.matching import Matcher
 from prerl_eval.problems import Problem, load_problems
@@ -55,6 +56,7 @@ def grade_file(
     problem_field: str | None = None,
     data_root: Path | None = None,
     accept_box_in_thinking: bool = False,
+    unsafe_code_execution: bool = False,
     workers: int | None = None,
 ) -> Path:
     """Grade a file of generations into the run folder `out`; returns `out`.
@@ -66,6 +68,7 @@ def grade_file(
     Raises UserError for bad input, before anything is written.
     """
     card = load_card(bench)
+    execution = code_execution([card.grader], unsafe_code_execution)
     matcher = Matcher(card, load_problems(card, data_root, shots=False), file, gold_field, problem_field)
     counts = Counter(item.problem.problem_id for item in _generations(file, response_field, matcher))
     settings = {
@@ -76,14 +79,16 @@ def grade_file(
         "gold_field": gold_field,
         "problem_field": matcher.problem_field,
         "accept_box_in_thinking": accept_box_in_thinking,
+        **unisolated(execution),
     }
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
     run_id = f"{file.name.split('.')[0]}-{digest}"
     _check_out(out, settings, card)
-    with store.RunLock(out), GradingPool(workers, accept_box_in_thinking=accept_box_in_thinking) as pool:
+    rules = {"accept_box_in_thinking": accept_box_in_thinking, "unsafe_code": unsafe_code_execution}
+    with store.RunLock(out), GradingPool(workers, **rules) as pool:
         _check_out(out, settings, card)  # again: another import may just have ended there
         stored = _begin(out, run_id, settings, card, counts)
-        for note in matcher.notes(len(counts)):
+        for note in matcher.notes(len(counts)) + isolation_notes(execution):
             print(f"note: {note}", file=sys.stderr)
         with progress(file.name, counts.total(), len(stored)) as advance:
             writer = store.PartWriter(out, time.monotonic)

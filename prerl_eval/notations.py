@@ -21,9 +21,9 @@ ODDITIES: dict[str, Callable[[Problem], bool]] = {
     "zero-padded gold": lambda problem: bool(re.fullmatch(r"0\d+", problem.gold)),
     "whole number written as a float": lambda problem: bool(re.fullmatch(r"-?\d+\.0", problem.gold)),
     "negative number": lambda problem: bool(re.fullmatch(r"-[\d.,]+", problem.gold)),
-    "e-notation": lambda problem: bool(SCIENTIFIC.search(problem.gold)),
+    "e-notation": lambda problem: problem.grader != "code" and bool(SCIENTIFIC.search(problem.gold)),
     "thousands separators": lambda problem: bool(GROUPED.fullmatch(problem.gold)),
-    "dollar signs around the gold": lambda problem: "$" in problem.gold,
+    "dollar signs around the gold": lambda problem: problem.grader != "code" and "$" in problem.gold,
     "several answers": lambda problem: problem.extra.get("is_multiple_answer") is True,
     "unit": lambda problem: bool(problem.extra.get("unit")),
     "tolerance": lambda problem: problem.extra.get("tolerance") is not None,
@@ -47,6 +47,8 @@ def completions(problem: Problem) -> dict[str, str]:
         }
     if problem.grader in ("choice", "exact"):
         return _stated(gold, problem)
+    if problem.grader == "code":
+        return _programs(problem)
     found = {
         "as it stands": rf"\boxed{{{gold}}}",
         "in a sentence": rf"So the answer is \[\boxed{{ {gold} }}.\]",
@@ -63,6 +65,17 @@ def completions(problem: Problem) -> dict[str, str]:
         parts = gold.strip("$").split(",")
         found["other order"] = rf"\boxed{{{', '.join(part.strip() for part in reversed(parts))}}}"
     return found
+
+
+def _programs(problem: Problem) -> dict[str, str]:
+    """The solution that the set gives, as a base model and as a chat would write it; {} without one."""
+    solution, prompt = problem.extra.get("solution"), problem.extra.get("prompt") or ""
+    if not solution:
+        return {}
+    return {
+        "as a completion": str(solution),
+        "in a block": f"Here it is.\n\n```python\n{prompt}{solution}\n```\n\n```\nprint(1)\n```",
+    }
 
 
 def _stated(gold: str, problem: Problem) -> dict[str, str]:
@@ -98,7 +111,7 @@ def _disagrees(problem: Problem) -> bool:
 
 def _readable(problem: Problem) -> bool:
     """Brackets may be the whole answer where answers are compared as they are written."""
-    return problem.grader == "exact" or _balanced(problem.gold)
+    return problem.grader in ("exact", "code") or _balanced(problem.gold)
 
 
 def _balanced(gold: str) -> bool:

@@ -19,6 +19,7 @@ from prerl_eval.cards import Card
 from prerl_eval.checkpoint import Checkpoint, StopIds
 from prerl_eval.engines.base import Prompt, Request, Sampling
 from prerl_eval.errors import UserError
+from prerl_eval.grading.code import code_execution, isolation_notes, unisolated
 from prerl_eval.problems import Problem
 
 
@@ -29,7 +30,8 @@ class RunOptions:
     ckpt: checkpoints, folders of checkpoints, or hub ids (a model name for the openai engine).
     bench: card names, groups or card paths. n, max_tokens: None takes the card's. limit: first
     problems of each benchmark, None for all. top_k: 0 is off. thinking: None leaves the chat
-    template's own default. template: "auto", "chat" or "plain". out: None takes
+    template's own default. unsafe_code_execution: run model-written code also where it cannot be
+    isolated. template: "auto", "chat" or "plain". out: None takes
     runs/<checkpoint>-<hash of the settings>.
     """
 
@@ -54,6 +56,7 @@ class RunOptions:
     data_root: Path | None = None
     out: Path | None = None
     accept_box_in_thinking: bool = False
+    unsafe_code_execution: bool = False
     workers: int | None = None
 
 
@@ -94,6 +97,7 @@ class RunPlan:
     sampling: Sampling
     benchmarks: list[BenchmarkPlan]
     notes: list[str] = field(default_factory=list)
+    code_execution: str = ""
 
 
 def request_seed(run_seed: int, benchmark: str, problem_id: str, sample_index: int) -> int:
@@ -141,8 +145,10 @@ def plan_run(
 
     problems: one list per card. series: how many checkpoints there are; more than one get a folder
     each below --out. also: further settings that identify the run, of a command that asks otherwise.
-    Raises UserError where a prompt does not fit or a setting cannot be followed.
+    Raises UserError where a prompt does not fit or a setting cannot be followed, and where answers are
+    code that cannot be isolated.
     """
+    execution = code_execution((card.grader for card in cards), options.unsafe_code_execution)
     builder = prompts.PromptBuilder(checkpoint, options.system, options.thinking, options.template)
     stop_ids = checkpoint.stop_ids()
     sampling = Sampling(options.temperature, options.top_p, options.top_k, (), tuple(stop_ids.used))
@@ -159,6 +165,7 @@ def plan_run(
         "template": "chat" if builder.chat else "plain",
         "batch_size": options.batch_size,
         "accept_box_in_thinking": options.accept_box_in_thinking,
+        **unisolated(execution),
         **(also or {}),
     }
     settings = json.loads(json.dumps(settings))
@@ -189,7 +196,8 @@ def plan_run(
         settings,
         sampling,
         benchmarks,
-        _notes(sampling, checkpoint, stop_ids, builder),
+        _notes(sampling, checkpoint, stop_ids, builder) + isolation_notes(execution),
+        execution,
     )
 
 

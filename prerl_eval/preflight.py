@@ -17,6 +17,8 @@ from prerl_eval.checkpoint import Checkpoint, open_checkpoint
 from prerl_eval.data_rows import HubUnreachable, hub_unreachable
 from prerl_eval.errors import UserError
 from prerl_eval.grading import GradingPool
+from prerl_eval.grading.code import code_execution, isolation_notes
+from prerl_eval.layout import shorten
 from prerl_eval.notations import ODDITIES, completions
 from prerl_eval.problems import Problem, load_problems
 from prerl_eval.prompts import PromptBuilder, check_lengths, fill
@@ -68,7 +70,11 @@ def render_list(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def preflight(
-    bench: Sequence[str], ckpt: str | None = None, data_root: Path | None = None, workers: int | None = None
+    bench: Sequence[str],
+    ckpt: str | None = None,
+    data_root: Path | None = None,
+    workers: int | None = None,
+    unsafe_code_execution: bool = False,
 ) -> dict[str, Any]:
     """Check benchmarks, and with `ckpt` how that checkpoint would be asked.
 
@@ -81,9 +87,10 @@ def preflight(
     builder = PromptBuilder(checkpoint) if checkpoint else None
     report: dict[str, Any] = {"ok": True, "benchmarks": {}, "checkpoint": None}
     unread: list[UserError] = []
-    with GradingPool(workers) as pool:
+    with GradingPool(workers, unsafe_code=unsafe_code_execution) as pool:
         for card in cards:
             try:
+                execution = code_execution([card.grader], unsafe_code_execution)
                 problems = _load(card, data_root, unread)
             except UserError as error:
                 unread.append(error)
@@ -91,6 +98,7 @@ def preflight(
                 continue
             entry = _check_problems(problems, pool)
             entry["source"] = f"{_source(card)} {card.split}"
+            entry["notes"] += isolation_notes(execution)
             entry["first_prompt"] = {"text": fill(card.prompt, problems[0])}
             if builder:
                 entry["first_prompt"] = _check_prompts(card, problems, builder, entry)
@@ -165,8 +173,9 @@ def _check_problems(problems: Sequence[Problem], pool: GradingPool) -> dict[str,
     for problem, notation, future in asked:
         verdict = future.result()
         if verdict.status != "correct":
+            gold = shorten(repr(problem.gold), 100)
             failures.append(
-                f"{problem.problem_id}: gold {problem.gold!r} {notation} is {verdict.status}"
+                f"{problem.problem_id}: gold {gold} {notation} is {verdict.status}"
                 + (f" ({verdict.detail})" if verdict.detail else "")
             )
     odd = {what: [p.problem_id for p in problems if test(p)] for what, test in ODDITIES.items()}
@@ -212,6 +221,7 @@ def _check_prompts(
         "token_ids": ids,
         "start_tokens": starts,
         "opens_thinking": prompts[0].opens_thinking,
+        "stop_strings": list(builder.stops(card)),
         "longest": max(len(prompt.token_ids or ()) for prompt in prompts),
     }
 
@@ -225,7 +235,6 @@ def _describe(checkpoint: Checkpoint, builder: PromptBuilder) -> dict[str, Any]:
         "start_token": {"id": tokenizer.bos_token_id, "text": tokenizer.bos_token},
         "stop_ids": {source: list(ids) for source, ids in stop.sources.items()},
         "stop_ids_used": {str(number): tokenizer.convert_ids_to_tokens(number) for number in stop.used},
-        "stop_strings": [],
         "context_length": checkpoint.context_length,
         "generation_config": checkpoint.generation_defaults(),
         "notes": [*builder.notes, *stop.disagreements],
@@ -247,12 +256,24 @@ def _render_checkpoint(report: dict[str, Any]) -> list[str]:
         f"    text: {first['text']!r}",
         f"    token ids: {first['token_ids']}",
         *(f"  stop ids of {source}: {', '.join(map(str, ids))}" for source, ids in about["stop_ids"].items()),
-        f"  stop ids in use: {used or 'none: completions end at the token limit'}; stop strings: none",
+        f"  stop ids in use: {used or 'none: completions end at the token limit'}; "
+        f"stop strings: {_stops(report)}",
     ]
     if about["generation_config"]:
         suggested = ", ".join(f"{key}={value}" for key, value in about["generation_config"].items())
         lines.append(f"  generation_config.json suggests {suggested}; a run uses its flags")
     return lines + [f"  note: {note}" for note in about["notes"]]
+
+
+def _stops(report: dict[str, Any]) -> str:
+    """The stop strings of each benchmark that has any."""
+    first = {name: entry["first_prompt"] for name, entry in report["benchmarks"].items() if entry["problems"]}
+    stops = [
+        f"{', '.join(map(repr, p['stop_strings']))} ({name})"
+        for name, p in first.items()
+        if p["stop_strings"]
+    ]
+    return "; ".join(stops) or "none"
 
 
 def _some(ids: Sequence[str]) -> str:

@@ -20,23 +20,33 @@ import pyarrow.parquet as pq
 from prerl_eval import provenance, store
 from prerl_eval.errors import RunStopped, UserError
 from prerl_eval.grading import GradingPool, Verdict, grader_version
+from prerl_eval.grading.code import code_execution, isolation_notes, unisolated
 from prerl_eval.problems import Problem
 
 Changes = dict[str, Counter[tuple[str, str]]]
 """benchmark -> (old status, new status) -> rows."""
 
 
-def regrade(run: Path, *, accept_box_in_thinking: bool = False, workers: int | None = None) -> list[str]:
+def regrade(
+    run: Path,
+    *,
+    accept_box_in_thinking: bool = False,
+    unsafe_code_execution: bool = False,
+    workers: int | None = None,
+) -> list[str]:
     """Grade every stored row of `run` again; returns lines that say what changed.
 
     accept_box_in_thinking: the rule from now on, whatever the run was made with; run.json records
-    it. Raises UserError where `run` is no run, is being written, or has a damaged part.
+    it. unsafe_code_execution: run model-written code also where it cannot be isolated. Raises UserError
+    where `run` is no run, is being written, or has a damaged part, and where its code cannot be isolated.
     """
-    store.read_record(run)
+    graders = [card.get("grader", "") for card in store.read_record(run).get("benchmarks", {}).values()]
+    execution = code_execution(graders, unsafe_code_execution)
     changes: Changes = {}
-    with store.RunLock(run), GradingPool(workers, accept_box_in_thinking=accept_box_in_thinking) as pool:
+    rules = {"accept_box_in_thinking": accept_box_in_thinking, "unsafe_code": unsafe_code_execution}
+    with store.RunLock(run), GradingPool(workers, **rules) as pool:
         record = store.read_record(run)  # again: a run that held the lock may just have written it
-        lines = _set_rule(run, record, accept_box_in_thinking)
+        lines = _set_rules(run, record, accept_box_in_thinking, execution)
         for part in store.parts(run):
             _regrade_part(part, pool, changes)
         record["regrades"][-1]["finished"] = provenance.now()
@@ -44,13 +54,17 @@ def regrade(run: Path, *, accept_box_in_thinking: bool = False, workers: int | N
     return lines + [_line(run, benchmark, counts) for benchmark, counts in sorted(changes.items())]
 
 
-def _set_rule(run: Path, record: dict[str, Any], accept: bool) -> list[str]:
-    before = record.setdefault("settings", {}).get("accept_box_in_thinking", False)
-    record["settings"]["accept_box_in_thinking"] = accept
+def _set_rules(run: Path, record: dict[str, Any], accept: bool, execution: str) -> list[str]:
+    settings = record.setdefault("settings", {})
+    before = settings.get("accept_box_in_thinking", False)
+    settings["accept_box_in_thinking"] = accept
+    settings.pop("unisolated_code", None)
+    settings.update(unisolated(execution))
     entry = {"started": provenance.now(), "versions": provenance.versions(), "finished": None}
     record["regrades"] = [*record.get("regrades", []), entry]
     store.write_record(run, record)
-    return [] if before == accept else [f"{run}: accept_box_in_thinking: {before} -> {accept}"]
+    changed = [f"{run}: accept_box_in_thinking: {before} -> {accept}"] if before != accept else []
+    return changed + [f"{run}: {note}" for note in isolation_notes(execution)]
 
 
 def _regrade_part(part: Path, pool: GradingPool, changes: Changes) -> None:

@@ -53,7 +53,11 @@ def evaluate(options: RunOptions) -> list[Path]:
     for plan in plans:
         check_against_store(plan)
     try:
-        with GradingPool(options.workers, accept_box_in_thinking=options.accept_box_in_thinking) as pool:
+        rules = {
+            "accept_box_in_thinking": options.accept_box_in_thinking,
+            "unsafe_code": options.unsafe_code_execution,
+        }
+        with GradingPool(options.workers, **rules) as pool:
             for plan in plans:
                 execute(plan, engine, pool)
     finally:
@@ -167,5 +171,6 @@ def _record(plan: RunPlan, engine: Engine | None) -> dict[str, Any]:
     record["notes"] = plan.notes
     if engine is not None:
         # One entry per sitting: a run may be finished on another machine than it began on.
-        record["sessions"] = [*record.get("sessions", []), provenance.session(engine.describe())]
+        code = {"code_execution": plan.code_execution} if plan.code_execution else {}
+        record["sessions"] = [*record.get("sessions", []), provenance.session(engine.describe()) | code]
     return record

@@ -262,4 +262,6 @@ def how_made(summary: Mapping[str, Any]) -> str:
     if speeds:
         slowest, fastest = f"{min(speeds):,.0f}", f"{max(speeds):,.0f}"
         facts.append(f"{slowest if slowest == fastest else f'{slowest}–{fastest}'} tokens/s")
+    if made.get("unisolated_code"):
+        facts.append("model-written code not isolated")
     return ", ".join([*facts, f"grader {' and '.join(graders) or 'unknown'}"])

@@ -163,6 +163,11 @@ def code_execution(graders: Iterable[str], unsafe: bool) -> str:
     return find_isolation(unsafe).name if NAME in graders else ""
 
 
+def unisolated(execution: str) -> dict[str, bool]:
+    """The setting that marks a run whose code was not isolated; {} for every other run."""
+    return {"unisolated_code": True} if execution.startswith("none") else {}
+
+
 def isolation_notes(execution: str) -> list[str]:
     """What a reader of the run should know of `code_execution`; [] where all is as it should be."""
     if not execution.startswith("none"):
