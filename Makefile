@@ -35,7 +35,7 @@ $(VENV)/.installed-test: $(VENV)/.installed
 DEMO := runs/demo
 EVALUATE = $(BIN)/prerl-eval run --bench countdown --bench countdown-ood --n 64
 
-demo: install  ## train the shipped base by GRPO and DSRL, evaluate and compare, draw Pass@k and training
+demo: install  ## train the shipped base by GRPO and DSRL, evaluate, compare, and report all of it in one page
 	$(EVALUATE) --ckpt results/base-nano --out $(DEMO)/base
 	$(BIN)/prerl-train grpo --recipe nano --out $(DEMO)/train/grpo
 	$(BIN)/prerl-train dsrl --recipe nano --out $(DEMO)/train/dsrl
@@ -44,8 +44,9 @@ demo: install  ## train the shipped base by GRPO and DSRL, evaluate and compare,
 	$(BIN)/prerl-eval summary $(DEMO)/base $(DEMO)/grpo $(DEMO)/dsrl
 	$(BIN)/prerl-eval compare $(DEMO)/base $(DEMO)/grpo $(DEMO)/dsrl
 	$(BIN)/prerl-eval passk $(DEMO)/base $(DEMO)/grpo $(DEMO)/dsrl --out $(DEMO)/passk.png --csv $(DEMO)/passk.csv
-	$(BIN)/prerl-behavior count $(DEMO)/grpo $(DEMO)/dsrl --base $(DEMO)/base --lexicon simplerl --out $(DEMO)/behavior.png
+	$(BIN)/prerl-behavior count $(DEMO)/grpo $(DEMO)/dsrl --base $(DEMO)/base --lexicon simplerl --annotate --out $(DEMO)/behavior.png
 	$(BIN)/prerl-train plot $(DEMO)/train/grpo $(DEMO)/train/dsrl --out $(DEMO)/training.png
+	$(BIN)/prerl-eval report $(DEMO)/grpo $(DEMO)/dsrl --base $(DEMO)/base --picture $(DEMO)/training.png --out $(DEMO)/report.html
 
 test: install-test lint types  ## lint, types and all tests that need no vLLM
 	$(BIN)/python -m pytest -m "not vllm"

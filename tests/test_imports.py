@@ -58,6 +58,8 @@ LIGHT = (
     "prerl_eval.contamination",
     "prerl_eval.overlap",
     "prerl_eval.engines",
+    "prerl_eval.report.report",
+    "prerl_eval.report.index",
     "prerl_eval.comparison.support",
     "prerl_eval.comparison.rare",
     "prerl_eval.comparison.power",

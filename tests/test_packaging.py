@@ -36,6 +36,8 @@ def test_wheel_holds_the_three_packages_and_no_top_level_benchmarks(wheel):
         *(f"prerl_train/recipes/{recipe}.toml" for recipe in ("nano", "qwen3-4b", "qwen3-8b")),
         *(f"prerl_train/configs/{config}.yaml" for config in ("fsdp2", "ddp")),
         *(f"behavior/lexicons/{name}.toml" for name in preset_names()),
+        *(f"prerl_eval/report/{name}" for name in ("assets/report.js", "assets/report.css")),
+        *(f"prerl_eval/report/templates/{name}.html.j2" for name in ("page", "report", "index", "table")),
     ):
         assert name in names
 

@@ -178,9 +178,9 @@ def _common(one: str, other: str) -> str:
 
 
 def _excerpt(text: str) -> str:
-    """At most TITLE characters of a text, on one line, cut between words."""
+    """The first TITLE characters of a text, on one line, cut between words."""
     words = " ".join(text[: 4 * TITLE].split())
-    return words if len(words) <= TITLE else words[: TITLE - 1].rsplit(" ", 1)[0] + "…"
+    return words if len(words) <= TITLE else words[:TITLE].rsplit(" ", 1)[0] + "…"
 
 
 def _spans(completion: bytes, spans: Sequence[tuple[int, int, int]]) -> list[list[int]]:

@@ -3,9 +3,9 @@
 import argparse
 import sys
 
-from tests.speed import comparing, counting, engine, grading, scoring, startup
+from tests.speed import comparing, counting, engine, grading, report, scoring, startup
 
-MODULES = (startup, grading, counting, comparing, scoring, engine)
+MODULES = (startup, grading, counting, comparing, scoring, report, engine)
 
 
 def main() -> None:
