@@ -141,15 +141,17 @@ def _sets(options: AuditOptions) -> list[_Set]:
     sets = []
     for card, limit in _chosen(options):
         limits = [number for number in (limit, options.limit) if number is not None]
-        problems = load_problems(card, options.data_root, min(limits, default=None))
+        problems = load_problems(card, options.data_root, min(limits, default=None), shots=False)
         name = f"{card.name}-first{round(100 * options.prefix)}"
         title = f"{card.title or card.name}, first {options.prefix:.0%}"
         parts = [(problem, cut_text(problem.text, options.prefix)) for problem in problems]
         asked = [_asked(problem, name, *part) for problem, part in parts if part]
         if not asked:
             raise UserError(f"{card.name}: no problem has two words, nothing can be cut; audit another set")
-        # Only the text is asked: no instruction, no examples, no strings that end a completion.
-        shown = replace(card, name=name, title=title, prompt="{problem}", plain_prompt="", stop=())
+        # Only the text is asked: no instruction, options or examples, and nothing ends a completion.
+        shown = replace(
+            card, name=name, title=title, prompt="{problem}", plain_prompt="", stop=(), choices=(), shots={}
+        )
         sets.append(_Set(card.name, shown, asked, len(problems) - len(asked)))
     return sets
 

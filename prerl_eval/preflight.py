@@ -7,11 +7,12 @@ dictionaries that are JSON as they stand, and renders them as plain text. Runs n
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from prerl_eval.answer_positions import answer_positions, uneven_positions
 from prerl_eval.cards import Card, resolve_benchmarks, shipped_cards
 from prerl_eval.checkpoint import Checkpoint, open_checkpoint
 from prerl_eval.data_rows import HubUnreachable, hub_unreachable
@@ -182,22 +183,16 @@ def _check_problems(problems: Sequence[Problem], pool: GradingPool) -> dict[str,
     texts: dict[str, list[str]] = defaultdict(list)
     for problem in problems:
         texts[" ".join([*problem.text.split(), *problem.options])].append(problem.problem_id)
+    positions = answer_positions(problems)
     return {
         "problems": len(problems),
         "completions": len(asked),
         "failures": failures,
-        "notes": [],
+        "notes": uneven_positions(problems, positions),
         "oddities": {what: ids for what, ids in odd.items() if ids},
         "duplicates": [ids for ids in texts.values() if len(ids) > 1],
-        "answer_positions": _answer_positions(problems),
+        "answer_positions": positions,
     }
-
-
-def _answer_positions(problems: Sequence[Problem]) -> dict[str, int]:
-    """How often each letter is the answer of a multiple-choice set; {} for other sets."""
-    counts = Counter(problem.gold for problem in problems)
-    is_choice = all(len(gold) == 1 and "A" <= gold <= "J" for gold in counts)
-    return dict(sorted(counts.items())) if is_choice else {}
 
 
 def _check_prompts(

@@ -73,6 +73,29 @@ def test_a_choice_set_shows_where_its_answers_stand(tmp_path):
     assert "answer positions: A 1, C 1, D 2" in render_report(report)
 
 
+@pytest.mark.parametrize(
+    ("letters", "notes"),
+    [
+        (
+            "B" * 40,
+            ["right answers favour B: 40 stand there, 10 would by chance (chi-square 120, p = 8e-26)"],
+        ),
+        ("ABCD" * 10, []),
+        ("ABCD" * 9 + "BBBB", []),  # 9, 13, 9, 9: chi-square 1.2
+    ],
+)
+def test_answers_that_favour_a_letter_are_noted(tmp_path, letters, notes):
+    rows = [
+        {"key": str(number), "question": f"{number}?", "answer": letter, "options": ["w", "x", "y", "z"]}
+        for number, letter in enumerate(letters)
+    ]
+    fields = {"id": "key", "problem": "question", "answer": "answer"}
+    prompt = "{problem}\n{options}"
+    card = make(tmp_path, rows, fields=fields, choices=["options"], grader="choice", prompt=prompt)
+    report = preflight([str(card.file)], workers=1)
+    assert report["benchmarks"]["mine"]["notes"] == notes
+
+
 def test_with_a_checkpoint_the_first_prompt_and_stop_ids_are_shown(tmp_path):
     model = save_model(tmp_path / "tiny")
     report = preflight(["countdown"], str(model), workers=1)
