@@ -90,8 +90,9 @@ def test_a_training_run_is_told_step_by_step_and_browsed_at_one(report, command,
     assert not page.all("script", id="meta")
     for step in (1, 2):
         write(run / "evals" / f"step-{step}", step)
-    (picture,) = report(run).all("img")
-    assert "aime24: Avg from 50.0% to 50.0%" in picture[0]["alt"]
+    (course, _), (rollouts, _) = report(run).all("img")
+    assert "aime24: Avg from 50.0% to 50.0%" in course["alt"]
+    assert "dsrl from 50.0% to 50.0% correct" in rollouts["alt"]
     at_one = report(run, "--step", "2")
     assert at_one.meta["benchmarks"][0]["problems"][0]["samples"] == [2]
     base = write(tmp_path / "base")

@@ -37,7 +37,7 @@ def plot_differences(comparison: Mapping[str, Any], out: Path) -> None:
     names = list(dict.fromkeys(entry["benchmark"] for entry in entries))
     panels = []
     for name in names:
-        shown = {methods.index(entry["method"]): entry for entry in entries if entry["benchmark"] == name}
+        shown = {methods.index(entry["method"]) + 1: entry for entry in entries if entry["benchmark"] == name}
         problems = next(iter(shown.values()))["problems"]
         difference = f"Pass@k minus {comparison['base']['name']}'s (points)"
         panels.append(
@@ -45,7 +45,10 @@ def plot_differences(comparison: Mapping[str, Any], out: Path) -> None:
                 name, f"{problems} problems", "k, samples per problem", difference, _draw(shown, len(methods))
             )
         )
-    handles = [legend_line(name, **{**marker(index), **style(index)}) for index, name in enumerate(methods)]
+    # The first style is the base's, in pictures that show it beside these.
+    handles = [
+        legend_line(name, **{**marker(index), **style(index)}) for index, name in enumerate(methods, start=1)
+    ]
     hollow = {**marker(0, hollow=True), "color": GREY, "linestyle": "-", "linewidth": 0.9}
     handles.append(legend_line("k > n/4: uncertain", **hollow))
     handles.append(legend_line("crossover", color=GREY, linestyle=(0, (1, 1.5)), linewidth=1.2))

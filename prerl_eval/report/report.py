@@ -27,7 +27,7 @@ from prerl_eval.report.settings import settings_of
 from prerl_eval.report.sources import Cast, ReportOptions, find_sources
 from prerl_eval.report.tables import pass_table, score_table
 from prerl_eval.report.traces import Browsed, Traces
-from prerl_eval.report.training import Training, describe_training
+from prerl_eval.report.training import Training, describe_training, draw_rollouts
 from prerl_eval.store import parts, read_part
 from prerl_eval.summary import SCORES_LEGEND, how_made, summarize
 from prerl_eval.training_summary import LEGEND
@@ -52,8 +52,7 @@ def write_report(options: ReportOptions) -> list[str]:
         traces = _read(cast, options, summaries, texts)
         facts = _facts(cast, options, summaries, traces)
         facts |= {"compared": compared, "left_out": left_out, "given": pictures}
-        total = sum(len(run.samples) for run in traces.runs)
-        with progress("writing", total) as advance:
+        with progress("writing", sum(len(run.samples) for run in traces.runs)) as advance:
             put(render("report.html.j2", facts | {"chunks": traces.chunks(advance)}))
     return [f"wrote {options.out}"]
 
@@ -102,6 +101,7 @@ def _facts(
         "passk": _passk_picture(curves) if curves else None,
         "passk_table": pass_table(curves, titles) if curves else None,
         "training": _training(cast, summaries),
+        "training_picture": _rollouts(cast, summaries),
         "training_legend": LEGEND,
         "behaviour": behaviour_table(rates) if rates else None,
         "behaviour_picture": _behaviour_picture(rates) if rates else None,
@@ -142,6 +142,11 @@ def _training(cast: Cast, summaries: Mapping[str, Facts]) -> list[Training]:
         for source in cast.sources
         if source.training
     ]
+
+
+def _rollouts(cast: Cast, summaries: Mapping[str, Facts]) -> Picture | None:
+    trained = {source.name: summaries[source.name] for source in cast.sources if source.training}
+    return draw_rollouts(trained) if trained else None
 
 
 def _titles(cast: Cast) -> dict[str, str]:
