@@ -162,6 +162,15 @@ def test_texts_without_ids_are_tokenised_and_said_to_be(tmp_path, tiny_model):
     assert read_about(run, "logp-tiny-a")["sessions"][0]["retokenised"] == 2
 
 
+def test_imported_prompts_that_held_options_are_refused(tmp_path, tiny_model):
+    rows = [sample("1", 0, "correct", prompt="make 3", completion="1 + 2", token_ids=None, tokens=0)]
+    plan = {"aime24": {"prompt": "{problem} {options}"}}
+    run = write_run(tmp_path / "run", rows, plan, settings={"engine": "import"})
+    with pytest.raises(UserError, match=r"aime24: an imported run does not hold \{options\} of its prompts"):
+        score(ScoreOptions(run, [str(tiny_model)]))
+    assert annotation_names(run) == []
+
+
 def test_another_tokenizer_is_refused_unless_texts_are_tokenised_again(run, tiny_model, tmp_path):
     other = shutil.copytree(tiny_model, tmp_path / "other")
     save_tokenizer(other, WORDS[::-1])

@@ -125,7 +125,14 @@ def _prompt_ids(
     if stores_prompts(record):
         return builder.tokens_of(prompt)
     if record["settings"]["engine"] == "import":
-        asked = record["benchmarks"][benchmark]["prompt"].replace("{problem}", prompt)
+        template = record["benchmarks"][benchmark]["prompt"]
+        unknown = [part for part in ("{options}", "{shots}") if part in template]
+        if unknown:
+            raise UserError(
+                f"{benchmark}: an imported run does not hold {unknown[0]} of its prompts, so they cannot be "
+                "scored; choose other benchmarks with --bench, or sample them with `prerl-eval run`"
+            )
+        asked = template.replace("{problem}", prompt)
     else:
         asked = prompt.removeprefix(f"{builder.system}\n\n")
     return builder.ask(asked).token_ids or ()
