@@ -12,6 +12,8 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
+from prerl_eval.errors import UserError
+from prerl_eval.sandbox import Isolation, find_isolation
 from tests.tiny import other_model, tiny_adapter, tiny_model  # noqa: F401 - fixtures for all tests
 
 REPO = Path(__file__).resolve().parent.parent
@@ -37,3 +39,12 @@ def hub(shared: Path) -> Path:
 @pytest.fixture(scope="session")
 def outputs(shared: Path) -> Path:
     return shared / "outputs"
+
+
+@pytest.fixture(scope="session")
+def isolation() -> Isolation:
+    """How model-written code is kept apart here; skips where it cannot be."""
+    try:
+        return find_isolation()
+    except UserError as error:
+        pytest.skip(str(error))

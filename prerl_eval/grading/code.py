@@ -35,6 +35,9 @@ MAX_PROGRAM = 100_000
 
 _FENCE = re.compile(r"^([ \t]*)(`{3,}|~{3,})([^\n`]*)$", re.MULTILINE)
 
+_BODY = re.compile(r"(?:[ \t]*\n)*(?:\t|  )[ \t]*[^\s`~]")
+"""The beginning of a text that goes on with a function's body, whatever follows it: an indented line."""
+
 
 @dataclass(frozen=True, slots=True)
 class Program:
@@ -69,7 +72,8 @@ def read_program(problem: Problem, text: str, finish_reason: str, opens_thinking
     outside = spoken(text, opens_thinking)
     cut_off = finish_reason in CUT_OFF
     defines = re.compile(rf"^(?:(?:async[ \t]+)?def|class)[ \t]+{name}\b|^{name}[ \t]*[:=]", re.MULTILINE)
-    block = _chosen(python_blocks(outside.text), defines)
+    goes_on = bool(_BODY.match(outside.text))
+    block = None if goes_on else _chosen(python_blocks(outside.text), defines)
     if block is not None:
         answer, cut = block.code, cut_off and not block.closed
         whole = bool(defines.search(answer))
@@ -77,8 +81,7 @@ def read_program(problem: Problem, text: str, finish_reason: str, opens_thinking
         unfinished = cut_off or (outside.thinking and not finish_reason)
         return Verdict("truncated" if unfinished else "unparsed")
     else:
-        # What begins with an indent goes on with a body, whatever follows it.
-        whole = bool(defines.search(outside.text)) and not outside.text.lstrip("\n")[:1].isspace()
+        whole = not goes_on and bool(defines.search(outside.text))
         answer, cut = (outside.text, cut_off) if whole else completed(outside.text, cut_off)
     if len(answer) > MAX_PROGRAM:
         return Verdict("unparsed", detail=f"a program of {len(answer)} characters")

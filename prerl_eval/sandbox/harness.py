@@ -145,7 +145,7 @@ class Candidate:
             if reply[:1] == b"R":
                 return unpack(reply[1:])
             name = reply[1:].decode()
-        except (OSError, ValueError, TypeError, RecursionError, MemoryError) as error:
+        except Exception as error:  # bytes of a model's program
             raise ProgramDied from error
         if reply[:1] == b"S":
             raise NotPython

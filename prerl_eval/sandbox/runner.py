@@ -107,7 +107,15 @@ class Run:
             said, trouble = self._process.communicate(wire.pack(order), timeout=limits.wall_seconds)
         except subprocess.TimeoutExpired:
             return Outcome("timeout", f"not done within {limits.wall_seconds:g} s")
-        return _outcome(said, nonce, limits) or Outcome("error", self._why(trouble))
+        statuses = _statuses(said, nonce)
+        if not statuses or (statuses == ["begun"] and self._process.returncode < 0):
+            return Outcome("error", self._why(trouble))
+        if statuses == ["begun"]:
+            # Nobody outside ended it: the program took the judge's limits away, or its life.
+            return Outcome("fail")
+        found = next(known for known in SAID if known == statuses[-1])
+        spent = f"no result within {limits.cpu_seconds} s of CPU time" if found == "timeout" else ""
+        return Outcome(found, spent)
 
     def end(self) -> None:
         """Kill it: with isolation the whole tree, without it the judge and what stayed in its group."""
@@ -120,24 +128,18 @@ class Run:
         return f"the sandbox ended without a verdict ({(last or [f'code {self._process.returncode}'])[0]})"
 
 
-def _outcome(said: bytes, nonce: int, limits: Limits) -> Outcome | None:
-    """The outcome in the judge's messages; None where it never began."""
+def _statuses(said: bytes, nonce: int) -> list[str]:
+    """The statuses in the judge's messages, as far as they are the judge's."""
     statuses = []
     while said:
         size = 8 + int.from_bytes(said[:8], "big")
         try:
             number, status = wire.unpack(said[8:size])
         except (ValueError, TypeError):
-            return None
+            break
         statuses += [status] if number == nonce else []
         said = said[size:]
-    if not statuses:
-        return None
-    if statuses[-1] == "begun":
-        # Only the program can have ended the judge: it took away its limits, or shared its fate.
-        return Outcome("fail")
-    status = next(known for known in SAID if known == statuses[-1])
-    return Outcome(status, f"no result within {limits.cpu_seconds} s of CPU time" * (status == "timeout"))
+    return statuses
 
 
 @lru_cache(maxsize=1)

@@ -87,7 +87,10 @@ def _pack_other(value: Any, pieces: list[bytes]) -> None:
 
 def unpack(data: bytes) -> Any:
     """The value that was packed. Raises ValueError, TypeError or RecursionError for other bytes."""
-    value, end = _unpack(data, 0)
+    try:
+        value, end = _unpack(data, 0)
+    except ArithmeticError as error:  # a float beyond all, a fraction of nothing
+        raise ValueError(str(error)) from error
     if end != len(data):
         raise ValueError("bytes after the value")
     return value
