@@ -86,9 +86,13 @@ def _load_hub(card: Card, split: str) -> Dataset:
 
 def _hub_folders(card: Card) -> list[str]:
     """Names of the folders at the top of a hub repository: its configurations (see EVERY)."""
+    import httpx
     from huggingface_hub import HfApi
 
-    files = HfApi().list_repo_files(card.hub_id, repo_type="dataset", revision=card.revision)
+    try:
+        files = HfApi().list_repo_files(card.hub_id, repo_type="dataset", revision=card.revision)
+    except httpx.TransportError as error:  # what datasets makes of it where it asks the hub itself
+        raise ConnectionError(str(error)) from error
     return sorted({file.partition("/")[0] for file in files if "/" in file})
 
 

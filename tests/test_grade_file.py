@@ -53,6 +53,21 @@ def grade(card, file, tmp_path, field="out.text", **options):
     return grade_file(file, card, response_field=field, out=tmp_path / "run", **options)
 
 
+def test_a_pattern_of_fields_names_a_problem(tmp_path):
+    rows = [
+        {"key": "sort/0", "problem": "x", "answer": "1"},
+        {"key": "sort/1", "problem": "y", "answer": "2"},
+    ]
+    write(tmp_path / "sums.jsonl", rows)
+    (tmp_path / "sums.toml").write_text(CARD.replace('id = "id"', 'id = "key"'))
+    file = write(tmp_path / "g.jsonl", [{"task": "sort", "at": {"n": 1}, "out": "\\boxed{2}"}])
+    card = str(tmp_path / "sums.toml")
+    run = grade(card, file, tmp_path, "out", problem_field="{task}/{at.n}")
+    assert stored(run) == [("sort/1", 0, "correct")]
+    with pytest.raises(UserError, match=r"row 0: no field '\{task\}/\{m\}' \(--problem-field\)"):
+        grade_file(file, card, response_field="out", out=tmp_path / "b", problem_field="{task}/{m}")
+
+
 def test_rows_find_their_problems_by_text_and_count_their_samples(card, tmp_path, capsys):
     run = grade(card, write(tmp_path / "g.jsonl", ROWS), tmp_path)
     assert stored(run) == [("a", 0, "correct"), ("b", 0, "wrong"), ("a", 1, "unparsed")]
