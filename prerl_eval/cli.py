@@ -226,6 +226,9 @@ def compare(
     out: Picture = None,
     step: Step = None,
     allow_differences: AllowDifferences = False,
+    paths: Annotated[
+        bool, typer.Option("--paths", help="Also what became of the base's responses (see score).")
+    ] = False,
     json: Json = False,
 ) -> None:
     """What training changed: Avg, Pass@k, saturation, rare paths, diversity, cost; with uncertainty."""
@@ -234,7 +237,7 @@ def compare(
     from prerl_eval.plots import check_files
 
     check_files(out, None)
-    facts = compare_runs(Options(base, runs, null, bench or (), step, allow_differences))
+    facts = compare_runs(Options(base, runs, null, bench or (), step, allow_differences, paths))
     _print_lines_or_json(draw_comparison(facts, out), facts, json)
 
 

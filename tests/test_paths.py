@@ -9,8 +9,10 @@ import pytest
 
 from prerl_eval import annotations, store
 from prerl_eval.annotations import Annotation, write_about, write_annotations
+from prerl_eval.comparison.compare import Options, compare, draw_comparison
 from prerl_eval.comparison.mass import Traces, path_mass
-from prerl_eval.comparison.paths import path_report, render_paths, scored_under
+from prerl_eval.comparison.paths import path_report, scored_under
+from prerl_eval.comparison.paths_render import render_paths
 from prerl_eval.errors import UserError
 from prerl_eval.plan import RunOptions
 from prerl_eval.run import evaluate
@@ -213,7 +215,7 @@ def test_responses_that_are_not_scored_are_counted(base):
     [
         (
             lambda run: shutil.rmtree(run / "annotations"),
-            "is not scored under its own checkpoint; run `prerl-eval",
+            "is not scored under .*tiny-a; run `prerl-eval score",
         ),
         (
             lambda run: shutil.rmtree(run / "annotations" / "logp-tiny-b"),
@@ -276,3 +278,21 @@ def test_unscored_rows_are_left_out_and_thin_masses_marked(tmp_path):
     assert "rest on few of its problems (effectively 1.0 of 12): do not trust them" in text
     assert "~1.00" in text
     assert "~" not in " ".join(render_paths(path_report(run, ["even"])))
+
+
+def test_compare_adds_the_paths_or_names_the_command_that_is_missing(base, tiny_model, other_model, tmp_path):
+    def other_run(model):
+        options = {"n": 4, "limit": 5, "max_tokens": 16, "batch_size": 8, "engine": "transformers"}
+        return evaluate(
+            RunOptions(ckpt=[str(model)], bench=["countdown"], out=tmp_path / "other", **options)
+        )[0]
+
+    trained = other_run(other_model)
+    facts = compare(Options(str(base), [str(trained)], paths=True))
+    assert facts["paths"] == path_report(base)
+    assert set(render_paths(facts["paths"])) <= set(draw_comparison(facts)) | {""}
+    shutil.rmtree(base / "annotations" / "logp-tiny-b")
+    with pytest.raises(
+        UserError, match=r"is not scored under .*tiny-b; run `prerl-eval score .* --ckpt .*tiny-b`"
+    ):
+        compare(Options(str(base), [str(trained)], paths=True))

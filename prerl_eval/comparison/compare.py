@@ -25,6 +25,7 @@ from prerl_eval.comparison.diversity import (
 from prerl_eval.comparison.facts import plain, support_facts
 from prerl_eval.comparison.floor import guessing_floor
 from prerl_eval.comparison.paired import PairedMeans, paired_means
+from prerl_eval.comparison.paths import paths_of_runs
 from prerl_eval.comparison.plan import Plan, plan_comparison
 from prerl_eval.comparison.rare_stages import rare_stages, tells_solutions_apart
 from prerl_eval.comparison.several import holm
@@ -39,6 +40,7 @@ class Options:
     """What `prerl-eval compare` was asked for; names are the flags'.
 
     base, others: RUN or NAME=RUN,RUN,... null: a second run of the base. step: where runs hold several.
+    paths: also say what became of the base's own responses, where `prerl-eval score` scored them.
     """
 
     base: str
@@ -47,12 +49,14 @@ class Options:
     benchmarks: Sequence[str] = ()
     step: int | None = None
     allow_differences: bool = False
+    paths: bool = False
 
 
 def compare(options: Options) -> dict[str, Any]:
     """All figures of a comparison, JSON-able; see docs/compare.md for every key.
 
-    Raises UserError for groups that cannot be read and runs that are not alike (plan.py, alike.py).
+    Raises UserError for groups that cannot be read, runs that are not alike (plan.py, alike.py) and paths
+    that were not scored (paths.py).
     """
     texts = [options.base, *options.others, *([options.null] if options.null else [])]
     groups = parse_groups(texts)
@@ -64,7 +68,16 @@ def compare(options: Options) -> dict[str, Any]:
         step=options.step,
         allow_differences=options.allow_differences,
     )
-    return compare_sides(plan)
+    if not options.paths:
+        return compare_sides(plan)
+    paths = paths_of_runs(plan.base.runs[0].path, _trained(plan), list(plan.problems), options.step)
+    return {**compare_sides(plan), "paths": paths}
+
+
+def _trained(plan: Plan) -> list[tuple[str | None, str]]:
+    """Fingerprint and reference of every checkpoint that is compared with the base."""
+    runs = [run for side in plan.others for run in side.runs]
+    return [(run.fingerprint, run.record.get("checkpoint", {}).get("ref", "PATH")) for run in runs]
 
 
 def compare_sides(plan: Plan) -> dict[str, Any]:
@@ -217,6 +230,10 @@ def draw_comparison(facts: Mapping[str, Any], out: Path | None = None) -> list[s
     from prerl_eval.comparison.render import render_comparison
 
     lines = [render_comparison(facts)]
+    if "paths" in facts:
+        from prerl_eval.comparison.paths_render import render_paths
+
+        lines += ["", *render_paths(facts["paths"])]
     if out is not None:
         from prerl_eval.comparison.compare_plot import plot_differences
 

@@ -4,12 +4,11 @@
     prerl-eval compare runs/base runs/trained --paths
 
 Covers reading the annotations that `prerl-eval score` stores with the base's run, the checks that they
-speak of the same P(y|x) and P(y), and the text. The statistics are mass.py's.
+speak of the same P(y|x) and P(y). The statistics are mass.py's, the text is paths_render.py's.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,10 +18,9 @@ import pyarrow.compute as pc
 
 from prerl_eval.annotations import KEY, annotation_names, read_about, read_annotations
 from prerl_eval.comparison.facts import plain
-from prerl_eval.comparison.mass import KINDS, PRUNED, Traces, path_mass
+from prerl_eval.comparison.mass import PRUNED, Traces, path_mass
 from prerl_eval.errors import UserError
 from prerl_eval.grading.verdict import UNSCORED
-from prerl_eval.layout import percent, shorten, wrapped
 from prerl_eval.scoring.plan import PREFIX
 from prerl_eval.scoring.score import ALONE, GIVEN_PROMPT
 from prerl_eval.store import RowKey, read_record, read_samples
@@ -38,6 +36,7 @@ def path_report(
     base_run: Path,
     trained: Sequence[str] = (),
     *,
+    base: str | None = None,
     benchmarks: Sequence[str] = (),
     step: int | None = None,
     pruned: float = PRUNED,
@@ -45,18 +44,16 @@ def path_report(
     """How the mass of the base's responses moved, JSON-able: {run, base, pruned_nats, notes, paths}.
 
     trained: names of annotations (with or without "logp-"); none stands for all that the run has besides
-    the base's own. benchmarks: only these. step: where the run holds several. pruned: nats by which a
-    response must have lost to count as pruned. Raises UserError where the run was not scored, or under
-    settings that differ.
+    the base's own. base: the annotation of the base's own, None to find it by the checkpoint that the run
+    names (imported runs name none). benchmarks: only these. step: where the run holds several. pruned:
+    nats by which a response must have lost to count as pruned. Raises UserError where the run was not
+    scored, or under settings that differ.
     """
     record = read_record(base_run)
-    own = scored_under(base_run, record["settings"].get("checkpoint"))
+    own = _prefixed(base) if base else scored_under(base_run, record["settings"].get("checkpoint"))
     if own is None:
-        raise UserError(
-            f"{base_run} is not scored under its own checkpoint; run `prerl-eval score {base_run} --ckpt "
-            f"{record.get('checkpoint', {}).get('ref', 'BASE')}`"
-        )
-    names = [name if name.startswith(PREFIX) else PREFIX + name for name in trained] or [
+        raise _not_scored(base_run, record.get("checkpoint", {}).get("ref", "BASE"))
+    names = [_prefixed(name) for name in trained] or [
         name for name in annotation_names(base_run) if name.startswith(PREFIX) and name != own
     ]
     if not names:
@@ -79,7 +76,12 @@ def path_report(
                 )
             if facts is not None:
                 paths.append(
-                    {"benchmark": benchmark, "annotation": name, "checkpoint": _label(name), **facts}
+                    {
+                        "benchmark": benchmark,
+                        "annotation": name,
+                        "checkpoint": name.removeprefix(PREFIX),
+                        **facts,
+                    }
                 )
     if not paths:
         raise UserError(
@@ -89,12 +91,39 @@ def path_report(
     return {"run": str(base_run), "base": own, "pruned_nats": pruned, "notes": notes, "paths": paths}
 
 
+def paths_of_runs(
+    base_run: Path,
+    trained: Sequence[tuple[str | None, str]],
+    benchmarks: Sequence[str],
+    step: int | None = None,
+) -> dict[str, Any]:
+    """`path_report` on checkpoints that are known by fingerprint. trained: (fingerprint, reference) each.
+
+    Raises UserError, with the command that is missing, where the base's run was not scored under one.
+    """
+    names = []
+    for fingerprint, ref in trained:
+        name = scored_under(base_run, fingerprint)
+        if name is None:
+            raise _not_scored(base_run, ref)
+        names.append(name)
+    return path_report(base_run, names, benchmarks=benchmarks, step=step)
+
+
 def scored_under(run: Path, fingerprint: str | None) -> str | None:
     """The annotation in which the run is scored under the checkpoint of this fingerprint, None without."""
-    for name in annotation_names(run):
-        if name.startswith(PREFIX) and read_about(run, name)["settings"]["checkpoint"] == fingerprint:
-            return name
-    return None
+    scored = (name for name in annotation_names(run) if name.startswith(PREFIX) and fingerprint is not None)
+    return next(
+        (name for name in scored if read_about(run, name)["settings"]["checkpoint"] == fingerprint), None
+    )
+
+
+def _not_scored(run: Path, ref: str) -> UserError:
+    return UserError(f"{run} is not scored under {ref}; run `prerl-eval score {run} --ckpt {ref}`")
+
+
+def _prefixed(name: str) -> str:
+    return name if name.startswith(PREFIX) else PREFIX + name
 
 
 def _check_alike(run: Path, own: str, base: Mapping[str, Any], name: str, other: Mapping[str, Any]) -> None:
@@ -171,94 +200,3 @@ def _one(
     traces = Traces(problem, np.asarray([correct[key] for key in keys]), changes[:, 0], changes[:, 1])
     facts: dict[str, Any] = plain(path_mass(traces, plain_samples=plain_samples, pruned=pruned))
     return facts, len(correct) - len(keys)
-
-
-def _label(name: str) -> str:
-    return name.removeprefix(PREFIX)
-
-
-def render_paths(report: Mapping[str, Any]) -> list[str]:
-    """The report as lines of at most 100 columns."""
-    times = math.exp(report["pruned_nats"])
-    lines = [f"paths: the responses of {_label(report['base'])}, by their log-probs after training"]
-    for benchmark in dict.fromkeys(entry["benchmark"] for entry in report["paths"]):
-        entries = [entry for entry in report["paths"] if entry["benchmark"] == benchmark]
-        lines += [
-            "",
-            f"{benchmark}, {entries[0]['problems']} problems, {entries[0]['responses']:,} responses",
-        ]
-        lines += [line for entry in entries for line in wrapped(_sentence(entry), "  ")]
-        lines += [_HEAD, *(line for entry in entries for line in _rows(entry))]
-    notes = [*report["notes"], *_thin(report["paths"])]
-    lines += ["", *(line for note in notes for line in wrapped(f"note: {note}", ""))]
-    legend = (
-        "change: mean log-ratio to the base in nats, 95% interval; cut: share that became at least "
-        f"{times:.3g} times less likely; mass x: probability of that kind by importance weights, trained / "
-        "base. A mean change below 0 alone does not mean that mass was lost (docs/score.md). rare: correct "
-        "responses to problems that the base solves with a chance of at most 5%."
-    )
-    return [*lines, *wrapped(legend, "")]
-
-
-_HEAD = (
-    "  "
-    + " " * 22
-    + f"{'log P(y|x) change':>21}{'cut, %':>8}{'log P(y) change':>21}{'cut, %':>8}{'mass x':>18}"
-)
-
-
-def _rows(entry: Mapping[str, Any]) -> list[str]:
-    rows = []
-    for kind in KINDS:
-        given, alone = entry["given_prompt"][kind], entry["alone"][kind]
-        cells = [
-            f"{shorten(entry['checkpoint'], 13) if kind == KINDS[0] else '':<14}{kind:<8}",
-            *(
-                f"{_with_ends(space, 'change'):>21}{percent(space['pruned']['value']):>8}"
-                for space in (given, alone)
-            ),
-            f"{_mass(entry, kind):>18}",
-        ]
-        rows.append("  " + "".join(cells))
-    return rows
-
-
-def _mass(entry: Mapping[str, Any], kind: str) -> str:
-    if entry["mass"] is None:
-        return "–"
-    text = _with_ends(entry["mass"][kind], "ratio", sign="", digits=2)
-    return "~" + text.partition(" ")[0] if entry["weights"]["thin"] else text
-
-
-def _with_ends(facts: Mapping[str, Any], key: str, sign: str = "+", digits: int = 1) -> str:
-    """ "-1.2 (-1.5, -0.9)"; a dash where there is nothing."""
-    if facts[key] is None:
-        return "–"
-    ends = [facts[end] for end in ("low", "high")]
-    text = f"{facts[key]:{sign}.{digits}f}"
-    if None not in ends:
-        text += " (" + ", ".join(f"{end:{sign}.{digits}f}" for end in ends) + ")"
-    return text.replace("-", "−")
-
-
-def _sentence(entry: Mapping[str, Any]) -> str:
-    """What was pruned and what went with it."""
-    shares = {kind: entry["given_prompt"][kind]["pruned"]["value"] for kind in KINDS}
-    spared = entry["spared"]
-    against = "no difference seen"
-    if spared["p"] is not None and spared["p"] < 0.05:
-        against = "correct ones less often" if spared["value"] < 0 else "correct ones more often"
-    rare = "" if shares["rare"] is None else f", {percent(shares['rare'])}% of the rare correct ones"
-    return (
-        f"{entry['checkpoint']}: pruned {percent(shares['wrong'])}% of wrong responses and "
-        f"{percent(shares['correct'])}% of correct ones{rare} ({against})."
-    )
-
-
-def _thin(entries: Sequence[Mapping[str, Any]]) -> list[str]:
-    return [
-        f"masses of {entry['checkpoint']} on {entry['benchmark']} rest on few of its problems (effectively "
-        f"{entry['weights']['problems']:.1f} of {entry['problems']}): do not trust them"
-        for entry in entries
-        if entry["weights"] and entry["weights"]["thin"]
-    ]

@@ -14,7 +14,9 @@ from prerl_eval.comparison.sides import Side
 
 
 def rare_stages(plan: Plan, benchmark: str, series: Sequence[Side]) -> dict[str, list[RareStage] | None]:
-    """{"problems": a stage per side of the series, "solutions": the same, None where not told apart}.
+    """{"problems": a stage per side of the series, "solutions": the same}.
+
+    No solutions (None) where they are not told apart, and where nobody found one.
 
     series: later stages of training in order, all against the plan's base and null.
     """
@@ -40,5 +42,7 @@ def _solutions(plan: Plan, benchmark: str, series: Sequence[Side]) -> list[RareS
     arms, problem_of = trace_arms(
         [(plan.arm(side, benchmark), [run.solutions[benchmark] for run in side.runs]) for side in sides]
     )
+    if not problem_of:
+        return None
     last = 1 + len(series)
     return rare_survival(arms[0], arms[1:last], arms[last] if plan.null else None, problem_of)
