@@ -109,8 +109,7 @@ def render_audit(facts: Sequence[Mapping[str, Any]]) -> list[str]:
             f"{entry['benchmark']}, {entry['checkpoint']}: {exact['problems']:,} problems, first "
             f"{entry['prefix']:.0%} of the words given, greedy; {entry['run']}",
             f"  rest completed exactly   {_shown(exact)}",
-            f"  of rests of {LONG}+ words    {_shown(long)}"
-            + (f"  {long['problems']:,} problems" if long else ""),
+            f"  of {long['problems'] if long else 0:,} long rests".ljust(27) + _shown(long),
             f"  ROUGE-L of the rest      {_shown(entry['rouge_l'])}",
             f"  right final answer       {_shown(entry['answer_right'])}",
         ]
@@ -126,7 +125,7 @@ def render_audit(facts: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def _shown(mean: Mapping[str, Any] | None) -> str:
     if mean is None:
-        return "  –"
+        return "–"
     low, high = map(percent, mean["ci"])
     return f"{percent(mean['value'])}% [{low}, {high}]"
 
