@@ -87,7 +87,7 @@ def grade_file(
     rules = {"accept_box_in_thinking": accept_box_in_thinking, "unsafe_code": unsafe_code_execution}
     with store.RunLock(out), GradingPool(workers, **rules) as pool:
         _check_out(out, settings, card)  # again: another import may just have ended there
-        stored = _begin(out, run_id, settings, card, counts)
+        stored = _begin(out, run_id, settings, card, counts, execution)
         for note in matcher.notes(len(counts)) + isolation_notes(execution):
             print(f"note: {note}", file=sys.stderr)
         with progress(file.name, counts.total(), len(stored)) as advance:
@@ -113,7 +113,7 @@ def _check_out(out: Path, settings: dict[str, Any], card: Card) -> None:
 
 
 def _begin(
-    out: Path, run_id: str, settings: dict[str, Any], card: Card, counts: Counter[str]
+    out: Path, run_id: str, settings: dict[str, Any], card: Card, counts: Counter[str], execution: str
 ) -> set[tuple[str, int]]:
     """Write run.json where there is none; returns the (problem id, sample index) that are stored."""
     if (out / "run.json").exists():
@@ -127,13 +127,14 @@ def _begin(
         "problems": len(counts),
         "max_tokens": None,
     }
+    code = {"code_execution": execution} if execution else {}
     record = {
         "schema": store.SCHEMA_VERSION,
         "run_id": run_id,
         "created": provenance.now(),
         "settings": settings,
         "benchmarks": {card.name: benchmark},
-        "sessions": [provenance.session({"name": "import"})],
+        "sessions": [provenance.session({"name": "import"}) | code],
     }
     store.write_record(out, record)
     return set()

@@ -33,6 +33,7 @@ LIGHT = (
     "behavior.consequence_table",
     "behavior.judge.judge",
     "prerl_eval.grading",
+    "prerl_eval.sandbox",
     "prerl_eval.store",
     "prerl_eval.metrics",
     "prerl_eval.comparison.curves",
