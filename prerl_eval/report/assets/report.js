@@ -231,7 +231,7 @@ class Browser {
     const known = counts.filter((count) => count !== null);
     const sum = known.reduce((one, other) => one + other, 0);
     const rest = known.length < counts.length ? `, ${counts.length - known.length} not searched` : "";
-    this.matches.textContent = `${number.format(sum)} samples of ${known.filter(Boolean).length} problems` +
+    this.matches.textContent = `${counted(sum, "sample")} of ${counted(known.filter(Boolean).length, "problem")}` +
       `${filter.active ? " pass the filter" : ""}${rest}${stopped ? ": the search was stopped" : ""}`;
   }
 

@@ -6,8 +6,7 @@ const UNSEEN = new RegExp(
   "[\\0-\\x08\\x0b-\\x1f\\x7f-\\x9f\\xad\\u034f\\u061c\\u115f\\u1160\\u17b4\\u17b5\\u180e\\u200b-\\u200f" +
   "\\u2028-\\u202e\\u2060-\\u206f\\u3164\\ufeff\\uffa0\\ufff9-\\ufffb\\u{e0000}-\\u{e007f}\\p{Surrogate}]", "gu");
 // A joiner belongs to what it joins: emoji, and letters of scripts that need it.
-const JOINED_BEFORE = /[\p{Extended_Pictographic}\p{Emoji_Modifier}\ufe0f\p{Script=Arabic}\p{Script=Devanagari}\p{M}]$/u;
-const JOINED_AFTER = /^[\p{Extended_Pictographic}\p{Script=Arabic}\p{Script=Devanagari}\p{M}\u2640\u2642]/u;
+const JOINED = /^[\p{Extended_Pictographic}\p{Emoji_Modifier}\p{Script=Arabic}\p{Script=Devanagari}\p{M}\u2640\u2642]/u;
 const BLOCK = 6000;
 const BLOCKS_AT_ONCE = 4;
 
@@ -23,14 +22,18 @@ function make(tag, attributes = {}, ...children) {
   return element;
 }
 
+function joins(text, at) {
+  const before = Array.from(text.slice(Math.max(0, at - 2), at)).pop() ?? "";
+  return JOINED.test(before) && JOINED.test(text.slice(at + 1, at + 3));
+}
+
 /** Appends `text` to `parent`, with unseen signs shown by their code. */
 function appendText(parent, text) {
   let from = 0;
   for (const found of text.matchAll(UNSEEN)) {
     const [sign] = found, at = found.index;
     if (sign === "\r" && text[at + 1] === "\n") continue;
-    if ((sign === "\u200d" || sign === "\u200c") && JOINED_BEFORE.test(text.slice(Math.max(0, at - 2), at)) &&
-        JOINED_AFTER.test(text.slice(at + 1, at + 3))) continue;
+    if ((sign === "\u200d" || sign === "\u200c") && joins(text, at)) continue;
     if (at > from) parent.append(text.slice(from, at));
     const code = sign.codePointAt(0).toString(16).toUpperCase().padStart(4, "0");
     parent.append(make("span", { class: "unseen", title: `character U+${code}, not shown as itself` }, `U+${code}`));
@@ -112,6 +115,7 @@ function blockOf(text, cut, spans, look) {
 async function showText(into, text, spans, look, alive) {
   const cuts = blocksOf(text);
   let first = 0;
+  into.setAttribute("aria-busy", "true");
   for (let place = 0; place < cuts.length; place += BLOCKS_AT_ONCE) {
     if (place) await new Promise((resume) => setTimeout(resume));
     if (!alive()) return;
@@ -121,4 +125,5 @@ async function showText(into, text, spans, look, alive) {
     into.append(...shown.map((cut) => blockOf(text, cut, near, look)));
     while (first < spans.length && spans[first][0] + spans[first][1] <= end) first += 1;
   }
+  into.removeAttribute("aria-busy");
 }

@@ -5,6 +5,10 @@ const number = new Intl.NumberFormat("en");
 // Label of a piece that was searched for, beside the places in meta.labels.
 const SEARCHED = -1;
 
+function counted(count, name) {
+  return `${number.format(count)} ${name}${count === 1 ? "" : "s"}`;
+}
+
 /** A <select> of [value, words]. */
 function select(title, options, onchange) {
   const list = make("select", { onchange }, ...options.map(([value, words]) => quoted(words, { value }, "option")));
