@@ -125,9 +125,12 @@ def _shared_problems(runs: Sequence[Run], name: str) -> tuple[str, ...]:
 def _remarks(runs: Sequence[Run], names: Sequence[str]) -> list[str]:
     """What does not stand in the way of a comparison but belongs beside it."""
     notes = []
-    if imported := ", ".join(str(run.path) for run in runs if run.imported):
+    imported = [str(run.path) for run in runs if run.imported]
+    if imported:
+        were, they = ("was", "it was") if len(imported) == 1 else ("were", "they were")
         notes.append(
-            f"{imported} was imported: how it was prompted and sampled is not known and was not checked"
+            f"{', '.join(imported)} {were} imported: how {they} prompted and sampled is not known and was "
+            "not checked"
         )
     for run in runs:
         missing = sum(run.tallies[name].missing for name in names)
