@@ -3,9 +3,9 @@
 import argparse
 import sys
 
-from tests.speed import comparing, counting, engine, grading, report, scoring, startup
+from tests.speed import comparing, counting, engine, grading, report, report_browser, scoring, startup
 
-MODULES = (startup, grading, counting, comparing, scoring, report, engine)
+MODULES = (startup, grading, counting, comparing, scoring, report, report_browser, engine)
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ async function openFacts(meta, benchmark) {
   return { runs, starts };
 }
 
-/** What is asked for: {status: name or "", mark: "", "L" or "-L", text}. `found` holds what text was found in. */
+/** What is asked for: {status: name or "", mark: "", "L" or "-L", text}; `found`: where the text is. */
 class Filter {
   constructor(meta) {
     this.meta = meta;

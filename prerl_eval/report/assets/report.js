@@ -27,7 +27,8 @@ class Browser {
     const { meta } = this;
     this.choice = select("Benchmark", meta.benchmarks.map((own, place) => [String(place), own.name]),
       () => this.go({ benchmark: Number(this.choice.value), problem: 0 }, true));
-    this.status = select("Status", [["", "any"], ...meta.statuses.map((name) => [name, `${GLYPHS[name]} ${name}`])],
+    this.status = select("Status", [["", "any"], ...meta.statuses.map((name) => [name,
+      `${GLYPHS[name]} ${name}`])],
       () => this.refilter());
     const marks = meta.labels.flatMap(({ name, annotation }, place) =>
       [[String(place), `with ${name} (${annotation})`], [`-${place}`, `without ${name} (${annotation})`]]);
@@ -35,7 +36,8 @@ class Browser {
     this.mark.disabled = !marks.length;
     this.text = make("input", { type: "search", id: "filter-text", autocomplete: "off", spellcheck: "false",
       onsearch: () => this.text.value || this.refilter() });
-    this.cancel = make("button", { type: "button", hidden: true, onclick: () => this.filter.cancel() }, "Cancel");
+    this.cancel = make("button", { type: "button", hidden: true, onclick: () => this.filter.cancel() },
+      "Cancel");
     this.bar = make("progress", { hidden: true, "aria-label": "Problems searched", value: "0" });
     this.matches = make("p", { class: "matches" });
     this.live = make("p", { class: "unseen-live", role: "status", "aria-live": "polite" });
@@ -48,7 +50,8 @@ class Browser {
       make("label", { class: "field wide" }, make("span", {}, "Text in the response"), this.text),
       make("button", { type: "submit" }, "Search"),
       make("button", { type: "button", onclick: () => this.clear() }, "Clear"),
-      make("button", { type: "button", "aria-haspopup": "dialog", onclick: () => this.help.showModal() }, "Keys"));
+      make("button", { type: "button", "aria-haspopup": "dialog", onclick: () => this.help.showModal() },
+        "Keys"));
     this.root.append(form, make("div", { class: "searching" }, this.bar, this.cancel, this.matches),
       make("div", { class: "panes" },
         make("nav", { class: "list", "aria-label": "Problems" }, this.problems), this.view),
@@ -223,7 +226,8 @@ class Browser {
 
   countMatches(stopped = false) {
     const { facts, filter } = this;
-    const counts = this.meta.benchmarks[facts.benchmark].problems.map((_, problem) => filter.count(facts, problem));
+    const counts = this.meta.benchmarks[facts.benchmark].problems.map((_, problem) => filter.count(facts,
+      problem));
     [...this.problems.children].forEach((item, problem) => {
       item.classList.toggle("none", filter.active && counts[problem] === 0);
       item.querySelector(".count").textContent = filter.active ? (counts[problem] ?? "·") : "";
@@ -231,7 +235,8 @@ class Browser {
     const known = counts.filter((count) => count !== null);
     const sum = known.reduce((one, other) => one + other, 0);
     const rest = known.length < counts.length ? `, ${counts.length - known.length} not searched` : "";
-    this.matches.textContent = `${counted(sum, "sample")} of ${counted(known.filter(Boolean).length, "problem")}` +
+    const problems = known.filter(Boolean).length;
+    this.matches.textContent = `${counted(sum, "sample")} of ${counted(problems, "problem")}` +
       `${filter.active ? " pass the filter" : ""}${rest}${stopped ? ": the search was stopped" : ""}`;
   }
 
@@ -241,7 +246,8 @@ class Browser {
     const { meta, state } = this;
     this.problems.replaceChildren(...meta.benchmarks[state.benchmark].problems.map((problem, place) => {
       const address = new URLSearchParams([["b", meta.benchmarks[state.benchmark].name], ["p", problem.id]]);
-      const link = make("a", { href: `#${address}`, tabindex: "-1", onclick: (event) => this.pick(event, place) },
+      const link = make("a", { href: `#${address}`, tabindex: "-1", onclick: (event) => this.pick(event,
+        place) },
         quoted(problem.id, { class: "id" }), make("span", { class: "count" }),
         quoted(problem.title, { class: "title" }), shares(problem));
       return make("li", {}, link);
@@ -266,10 +272,12 @@ class Browser {
     const shown = state.side ? this.answered() : [state.run];
     const panels = shown.map((run) => this.panel(chunk, run, alive));
     const opened = this.view.querySelector("details.prompt")?.open ?? true;
-    this.view.replaceChildren(this.heading(), promptOf(chunk, shown.map((run) => [run, state.places[run]]), this.meta, opened),
+    this.view.replaceChildren(this.heading(), promptOf(chunk, shown.map((run) => [run, state.places[run]]),
+      this.meta, opened),
       this.grid(), make("div", { class: state.side ? "panels side" : "panels" }, ...panels));
     this.markCurrent();
-    if (focused) this.view.querySelector(`[data-focus="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
+    const same = focused && this.view.querySelector(`[data-focus="${CSS.escape(focused)}"]`);
+    if (same) same.focus({ preventScroll: true });
     this.say(shown.map((run) => this.spoken(run)).join("; "));
     this.root.dataset.shown = this.anchor();
   }
@@ -278,13 +286,16 @@ class Browser {
     const { problem, state } = this;
     const step = (by, sign, label) => make("button", { type: "button", "data-focus": `problem${by}`,
       "aria-label": label, title: label, onclick: () => this.stepProblem(by) }, sign);
-    const link = make("a", { class: "link", href: this.anchor(), onclick: (event) => this.copy(event) }, "Link");
+    const link = make("a", { class: "link", href: this.anchor(), onclick: (event) => this.copy(event) },
+      "Link");
     return make("div", { class: "heading" },
       make("h3", {}, "Problem ", quoted(problem.id)),
       make("span", { class: "steps" }, step(-1, "‹", "Previous problem"), step(1, "›", "Next problem")),
       make("span", { class: "gold" }, "gold ", quoted(problem.gold || "none", { class: "value" })),
-      make("label", { class: "check" }, make("input", { type: "checkbox", checked: state.side, "data-focus": "side",
-        disabled: this.answered().length < 2, onchange: () => this.go({ side: !state.side }) }), " Side by side"),
+      make("label", { class: "check" }, make("input", { type: "checkbox", checked: state.side,
+        "data-focus": "side",
+        disabled: this.answered().length < 2, onchange: () => this.go({ side: !state.side }) }),
+          " Side by side"),
       link);
   }
 
@@ -299,7 +310,8 @@ class Browser {
         const chosen = place === state.places[run] && (state.side || run === state.run);
         const index = facts.runs[run].index[this.row(run, place)];
         return make("button", { type: "button", class: `chip ${status}${passing.has(place) ? "" : " out"}`,
-          "aria-pressed": String(chosen), tabindex: chosen || (run !== state.run && place === 0 && !state.side) ? "0" : "-1",
+          "aria-pressed": String(chosen), tabindex: chosen || (run !== state.run && place === 0 &&
+            !state.side) ? "0" : "-1",
           "data-focus": `chip${run}.${place}`, "aria-label": `sample ${index}, ${status}`,
           title: `sample ${index}: ${status}`, onclick: () => this.choose(run, place) }, GLYPHS[status]);
       });
@@ -319,9 +331,11 @@ class Browser {
       "aria-label": label, title: label, onclick: () => this.stepSample(by, run) }, sign);
     const title = make("div", { class: "title" }, make("h4", {}, quoted(this.meta.runs[run].name)),
       make("span", { class: "steps" }, step(-1, "‹", "Previous sample"),
-        make("span", {}, `sample ${sample.index} `, make("span", { class: "of" }, `of ${number.format(size)}`)),
+        make("span", {}, `sample ${sample.index} `, make("span", { class: "of" },
+          `of ${number.format(size)}`)),
         step(1, "›", "Next sample")));
-    return samplePanel(this.meta, chunk, sample, title, { text: this.filter.text, alive, side: this.state.side });
+    return samplePanel(this.meta, chunk, sample, title, { text: this.filter.text, alive,
+      side: this.state.side });
   }
 
   markCurrent() {
@@ -342,12 +356,15 @@ class Browser {
   spoken(run) {
     const row = this.row(run), own = this.facts.runs[run];
     const tokens = own.tokens[row] === null ? "" : `, ${number.format(own.tokens[row])} tokens`;
-    return `${this.meta.runs[run].name}, sample ${own.index[row]}: ${this.meta.statuses[own.status[row]]}${tokens}`;
+    const status = this.meta.statuses[own.status[row]];
+    return `${this.meta.runs[run].name}, sample ${own.index[row]}: ${status}${tokens}`;
   }
 
   say(text, seen = false) {
     this.live.textContent = text;
     this.live.classList.toggle("seen", seen);
+    clearTimeout(this.seen);
+    if (seen) this.seen = setTimeout(() => this.live.classList.remove("seen"), 5000);
   }
 
   copy(event) {
@@ -370,7 +387,7 @@ class Browser {
   stepSample(by, run = this.state.run) {
     const passing = this.passing(run), now = this.state.places[run];
     const next = by > 0 ? passing.find((place) => place > now) : passing.findLast((place) => place < now);
-    if (next === undefined) this.say(by > 0 ? "This is the last such sample." : "This is the first such sample.", true);
+    if (next === undefined) this.say(`This is the ${by > 0 ? "last" : "first"} such sample.`, true);
     else this.choose(run, next);
   }
 

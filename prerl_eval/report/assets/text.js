@@ -4,9 +4,11 @@
 // Controls, soft hyphen, zero-width, bidi and format signs, fillers, tags, and halves of surrogate pairs.
 const UNSEEN = new RegExp(
   "[\\0-\\x08\\x0b-\\x1f\\x7f-\\x9f\\xad\\u034f\\u061c\\u115f\\u1160\\u17b4\\u17b5\\u180e\\u200b-\\u200f" +
-  "\\u2028-\\u202e\\u2060-\\u206f\\u3164\\ufeff\\uffa0\\ufff9-\\ufffb\\u{e0000}-\\u{e007f}\\p{Surrogate}]", "gu");
+  "\\u2028-\\u202e\\u2060-\\u206f\\u3164\\ufeff\\uffa0\\ufff9-\\ufffb\\u{e0000}-\\u{e007f}\\p{Surrogate}]",
+    "gu");
 // A joiner belongs to what it joins: emoji, and letters of scripts that need it.
-const JOINED = /^[\p{Extended_Pictographic}\p{Emoji_Modifier}\p{Script=Arabic}\p{Script=Devanagari}\p{M}\u2640\u2642]/u;
+const JOINED = new RegExp("^[\\p{Extended_Pictographic}\\p{Emoji_Modifier}\\p{Script=Arabic}" +
+  "\\p{Script=Devanagari}\\p{M}\\u2640\\u2642]", "u");
 const BLOCK = 6000;
 const BLOCKS_AT_ONCE = 4;
 
@@ -36,7 +38,8 @@ function appendText(parent, text) {
     if ((sign === "\u200d" || sign === "\u200c") && joins(text, at)) continue;
     if (at > from) parent.append(text.slice(from, at));
     const code = sign.codePointAt(0).toString(16).toUpperCase().padStart(4, "0");
-    parent.append(make("span", { class: "unseen", title: `character U+${code}, not shown as itself` }, `U+${code}`));
+    parent.append(make("span", { class: "unseen", title: `character U+${code}, not shown as itself` },
+      `U+${code}`));
     from = at + sign.length;
   }
   if (from < text.length) parent.append(from ? text.slice(from) : text);
@@ -103,7 +106,8 @@ function blockOf(text, cut, spans, look) {
     }
   }
   if (to === cut.from) block.append("\n");
-  const lines = text.slice(cut.from, to).split("\n").reduce((sum, line) => sum + 1 + Math.floor(line.length / 90), 0);
+  const lines = text.slice(cut.from, to).split("\n").reduce((sum,
+    line) => sum + 1 + Math.floor(line.length / 90), 0);
   block.style.containIntrinsicHeight = `auto ${(lines * 1.6).toFixed(1)}em`;
   return block;
 }

@@ -1,6 +1,7 @@
 // The parts of the trace browser's picture: fields, rows of samples, and one sample with its trace.
 
-const GLYPHS = { correct: "✓", wrong: "✗", unparsed: "?", truncated: "…", timeout: "⧖", error: "!", unscored: "–" };
+const GLYPHS = { correct: "✓", wrong: "✗", unparsed: "?", truncated: "…", timeout: "⧖", error: "!",
+  unscored: "–" };
 const number = new Intl.NumberFormat("en");
 // Label of a piece that was searched for, beside the places in meta.labels.
 const SEARCHED = -1;
@@ -11,7 +12,8 @@ function counted(count, name) {
 
 /** A <select> of [value, words]. */
 function select(title, options, onchange) {
-  const list = make("select", { onchange }, ...options.map(([value, words]) => quoted(words, { value }, "option")));
+  const list = make("select", { onchange }, ...options.map(([value, words]) => quoted(words, { value },
+    "option")));
   list.dataset.title = title;
   return list;
 }
@@ -27,7 +29,8 @@ function shares(problem) {
     bar.firstChild.style.width = size ? `${(100 * problem.correct[run]) / size}%` : "0";
     return bar;
   });
-  const words = problem.samples.map((size, run) => (size ? `${problem.correct[run]}/${size}` : "–")).join(" ");
+  const words = problem.samples.map((size,
+    run) => (size ? `${problem.correct[run]}/${size}` : "–")).join(" ");
   return make("span", { class: "shares", title: `correct per run: ${words}` }, ...bars);
 }
 
@@ -64,12 +67,18 @@ function promptOf(chunk, shown, meta, open) {
       ...parts.filter(Boolean)));
 }
 
+/** How a response ended, in words; null where it stopped by itself or nobody says. */
+function endOf(finish) {
+  if (finish === "length") return "cut at the token limit";
+  return finish === "stop" ? null : finish || null;
+}
+
 /** Facts of a sample as terms and values; what is not known is left out. */
 function factsOf(meta, sample) {
   const facts = [
     ["answer", sample.answer || "none"], ["gold", sample.gold || "none"],
     ["tokens", sample.tokens === null ? null : number.format(sample.tokens)],
-    ["ended", sample.finish === "length" ? "cut at the token limit" : sample.finish === "stop" ? null : sample.finish || null],
+    ["ended", endOf(sample.finish)],
     ["cause", sample.detail || null],
     ...meta.values.map(({ name, annotation, about }, place) =>
       [name.replaceAll("_", " "), sample.values[place] === undefined ? null : sample.values[place].toFixed(2),
@@ -78,14 +87,16 @@ function factsOf(meta, sample) {
     ["seconds", sample.seconds ? sample.seconds.toFixed(1) : null],
     ["grader", sample.grader || null],
   ];
-  return make("dl", { class: "facts" }, ...facts.filter(([, value]) => value !== null).map(([term, value, about]) =>
+  return make("dl", { class: "facts" }, ...facts.filter(([, value]) => value !== null).map(([term, value,
+    about]) =>
     make("div", {}, quoted(term, { title: about }, "dt"), make("dd", {}, quoted(String(value))))));
 }
 
 /** Class and title of a piece of a trace with these labels; judged quotes and words look different. */
 function lookOf(meta, labels) {
   const known = labels.filter((label) => label !== SEARCHED);
-  const kinds = known.map((label) => (meta.labels[label].kind === "judge" ? `judge j${label % 4}` : `words w${label % 6}`));
+  const kinds = known.map((label) =>
+    (meta.labels[label].kind === "judge" ? `judge j${label % 4}` : `words w${label % 6}`));
   const classes = [...kinds, known.length > 1 ? "many" : "", known.length < labels.length ? "searched" : ""];
   const titles = labels.map((label) =>
     label === SEARCHED ? "found" : `${meta.labels[label].name} (${meta.labels[label].annotation})`);
@@ -99,7 +110,8 @@ function legendOf(meta, spans) {
   if (!counts.size) return null;
   const items = [...counts].sort(([one], [other]) => one - other).map(([label, count]) => {
     const { kind, title } = lookOf(meta, [label]);
-    return make("li", {}, quoted(label === SEARCHED ? "found" : meta.labels[label].name, { class: kind, title }, "mark"),
+    return make("li", {}, quoted(label === SEARCHED ? "found" : meta.labels[label].name, { class: kind,
+      title }, "mark"),
       ` ${number.format(count)}`);
   });
   return make("ul", { class: "marks", "aria-label": "Marks in this trace" }, ...items);
@@ -119,7 +131,8 @@ function samplePanel(meta, chunk, sample, title, { text: wanted, alive, side }) 
   const spans = withFound(text, sample.spans, wanted);
   const trace = make("div", { class: "trace words", role: "region", "aria-label": "Trace",
     tabindex: side ? "0" : null });
-  title.append(make("span", { class: `verdict ${status}` }, make("span", { "aria-hidden": "true" }, GLYPHS[status]),
+  title.append(make("span", { class: `verdict ${status}` }, make("span", { "aria-hidden": "true" },
+    GLYPHS[status]),
     ` ${status}`));
   showText(trace, text, spans, (labels) => lookOf(meta, labels), alive);
   if (!text) trace.append(make("p", { class: "empty" }, "An empty response."));
