@@ -74,13 +74,31 @@ def test_masses_are_importance_weighted(small):
     # Weights 2, e^-3, 1, 2; of them on correct responses all but e^-3.
     found = path_mass(small)
     assert found.mass["correct"].base == pytest.approx(0.75)
+    assert found.mass["correct"].trained == pytest.approx(5 / 4)
+    assert found.mass["correct"].ratio == pytest.approx(5 / 3)
+    assert found.mass["wrong"].ratio == pytest.approx(math.exp(-3))
     whole = 5 + math.exp(-3)
-    assert found.mass["correct"].trained == pytest.approx(5 / whole)
-    assert found.mass["wrong"].ratio == pytest.approx(math.exp(-3) / whole / 0.25)
-    assert found.weights.mean == pytest.approx(whole / 4)
+    assert found.weights.seen == pytest.approx(whole / 4)
     assert found.weights.responses == pytest.approx(whole**2 / (9 + math.exp(-6)))
     assert found.weights.problems == pytest.approx(whole**2 / ((2 + math.exp(-3)) ** 2 + 9))
     assert found.weights.thin
+
+
+def test_the_ratios_interval_is_that_of_its_logarithm(small):
+    # Correct mass 1, 1.5 trained and 0.5, 1 before, of two problems: t(1 degree of freedom) = 12.706.
+    z = [1 / 1.25 - 0.5 / 0.75, 1.5 / 1.25 - 1 / 0.75]
+    reach = 12.706204736 * np.std(z, ddof=1) / math.sqrt(2)
+    found = path_mass(small).mass["correct"]
+    assert (found.low, found.high) == pytest.approx((5 / 3 * math.exp(-reach), 5 / 3 * math.exp(reach)))
+
+
+def test_mass_that_the_samples_do_not_show_is_said_to_be_missing():
+    source = np.random.default_rng(0)
+    problem = np.repeat(np.arange(30), 8)
+    shrunk = path_mass(traces(problem, source.random(240) < 0.4, source.normal(-1.0, 0.1, 240)))
+    assert shrunk.weights.seen == pytest.approx(math.exp(-1), abs=0.01)
+    assert shrunk.weights.partial
+    assert not shrunk.weights.thin
 
 
 def test_without_plain_samples_there_are_no_masses(small):
@@ -97,7 +115,7 @@ def test_an_unchanged_model_moves_nothing():
     assert all(moved.change == 0 == moved.pruned.value for moved in found.given_prompt.values())
     assert all(mass.ratio == pytest.approx(1.0) for mass in found.mass.values())
     assert found.weights.problems == pytest.approx(20)
-    assert (found.weights.mean, found.weights.thin) == (1.0, False)
+    assert (found.weights.seen, found.weights.partial, found.weights.thin) == (1.0, False, False)
 
 
 def test_rare_responses_are_those_of_problems_that_are_seldom_solved():
@@ -118,7 +136,7 @@ def test_a_kind_that_is_not_there_has_no_figures(correct):
     assert math.isnan(found.mass[missing].ratio)
     assert math.isnan(found.spared.p)
     assert found.given_prompt[present].change == pytest.approx(-2.1)
-    assert found.mass[present].ratio == pytest.approx(1.0)
+    assert found.mass[present].ratio == pytest.approx(found.weights.seen)
 
 
 def test_one_problem_has_figures_without_intervals():
@@ -130,7 +148,7 @@ def test_one_problem_has_figures_without_intervals():
 
 def test_very_large_changes_do_not_overflow():
     found = path_mass(traces([0, 0, 1, 1], [1, 0, 1, 0], [2000.0, 0.0, -2000.0, 0.0]))
-    assert found.mass["correct"].trained == pytest.approx(1.0)
+    assert found.mass["correct"].trained == math.inf
     assert found.weights.thin
 
 
@@ -271,13 +289,18 @@ def test_unscored_rows_are_left_out_and_thin_masses_marked(tmp_path):
     annotate(run, "base", rows, lambda row: 0.0)
     annotate(run, "heavy", rows, lambda row: 30.0 if row.problem_id == "0" else 0.0)
     annotate(run, "even", rows, lambda row: 50.0 * (row.status == "unscored"))
+    annotate(run, "partial", rows, lambda row: -1.0 - 0.01 * int(row.problem_id))
     heavy, even = path_report(run, ["heavy", "even"])["paths"]
     assert (heavy["responses"], heavy["weights"]["problems"]) == (24, pytest.approx(1.0))
     assert even["mass"]["correct"]["ratio"] == pytest.approx(1.0)
     text = " ".join(" ".join(render_paths(path_report(run, ["heavy"]))).split())
     assert "rest on few of its problems (effectively 1.0 of 12): do not trust them" in text
-    assert "~1.00" in text
-    assert "~" not in " ".join(render_paths(path_report(run, ["even"])))
+    assert "~" in text
+    assert "≥" not in text.partition("change: mean")[0]
+    assert "~" not in "".join(render_paths(path_report(run, ["even"])))
+    text = " ".join(" ".join(render_paths(path_report(run, ["partial"]))).split())
+    assert "65.2% of the mass of partial on aime24 is on responses unlike the base's samples" in text
+    assert "≥0.35 (" in text
 
 
 def test_compare_adds_the_paths_or_names_the_command_that_is_missing(base, tiny_model, other_model, tmp_path):

@@ -61,8 +61,9 @@ class Moved:
 
 @dataclass(frozen=True)
 class Mass:
-    """The probability that a model puts on one kind of response, mean over problems, and trained / base.
+    """The probability that each model puts on one kind of response, mean over problems, and trained / base.
 
+    trained: by importance weights; what the base's samples do not show is not in it (see Weights).
     low, high: 95% of the ratio.
     """
 
@@ -78,13 +79,18 @@ class Weights:
     """What the importance weights are worth.
 
     responses, problems: Kish's effective sample sizes, over all responses and over the problems' summed
-    weights. mean: of the weights; 1 in expectation, most often below where the trained model's mass lies
-    on responses that the base hardly samples. thin: the masses rest on fewer than THIN problems.
+    weights. seen: mean weight with its 95% t interval. It is 1 in expectation; where it is less, the rest
+    of the trained model's mass most likely lies on responses unlike those that the base's samples show.
+    partial: the interval ends below 1, so masses are lower bounds. thin: the masses rest on fewer than
+    THIN problems.
     """
 
     responses: float
     problems: float
-    mean: float
+    seen: float
+    low: float
+    high: float
+    partial: bool
     thin: bool
 
 
@@ -196,35 +202,36 @@ class _Kinds:
         )
 
     def mass(self, kind: str, change: Floats) -> Mass:
-        """Importance sampling, self-normalised over all problems (Owen 2013, Monte Carlo theory, 9.2).
+        """Importance sampling with plain weights (Owen 2013, Monte Carlo theory, 9.1).
 
-        Every problem's weights have mean 1 in expectation, so one mean over all problems will do: to
-        divide by each problem's own is biased by 1 / n instead of 1 / (P n).
+        Not self-normalised: that would share out unseen mass among the kinds as though it were like the
+        seen, which it was found not to be (docs/score.md).
         """
-        weights = np.exp(change - change.max())
-        shares = self.shares(kind)
-        trained = _Ratio.of(self.per_problem(kind, weights), self.of_problem[kind] * self.summed(weights))
-        base = _Ratio.of(shares, self.of_problem[kind])
-        ratio = math.nan
-        low, high = math.nan, math.nan
+        largest = change.max()
+        base = _Ratio.of(self.shares(kind), self.of_problem[kind])
+        trained = _Ratio.of(self.per_problem(kind, np.exp(change - largest)), self.of_problem[kind])
+        ratio, low, high = math.nan, math.nan, math.nan
         if trained.value > 0 and base.value > 0:
             ratio = trained.value / base.value
             # Of the logarithm: ratios are above 0 and skewed.
             logarithm = _Ratio(0.0, trained.influence / trained.value - base.influence / base.value)
             reach = logarithm.reach()
-            low, high = ratio * math.exp(-reach), ratio * math.exp(reach)
-        return Mass(base.value, trained.value, ratio, low, high)
-
-    def summed(self, weights: Floats) -> Floats:
-        """Mean of weights float[N] over the samples of each problem: float[P]."""
-        return np.bincount(self.problem, weights=weights, minlength=self.problems) / self.samples
+            low, high = ratio * np.exp(-reach), ratio * np.exp(reach)
+        with np.errstate(over="ignore"):
+            scale = float(np.exp(largest))
+            return Mass(
+                base.value, trained.value * scale, *(float(end * scale) for end in (ratio, low, high))
+            )
 
     def weights(self, change: Floats) -> Weights:
         weights = np.exp(change - change.max())
-        problems = _kish(self.summed(weights))
+        summed = np.bincount(self.problem, weights=weights, minlength=self.problems) / self.samples
+        mean = _Ratio.of(summed, np.ones(self.problems))
         with np.errstate(over="ignore"):
-            mean = float(self.summed(np.exp(change)).mean())
-        return Weights(_kish(weights), problems, mean, problems < THIN)
+            scale = np.exp(change.max())
+            seen, low, high = (float((mean.value + sign * mean.reach()) * scale) for sign in (0, -1, 1))
+        problems = _kish(summed)
+        return Weights(_kish(weights), problems, seen, low, high, high < 1.0, problems < THIN)
 
 
 def _kish(weights: Floats) -> float:

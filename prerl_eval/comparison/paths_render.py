@@ -25,21 +25,22 @@ def render_paths(report: Mapping[str, Any]) -> list[str]:
         ]
         lines += [line for entry in entries for line in wrapped(_sentence(entry), "  ")]
         lines += [_HEAD, *(line for entry in entries for line in _rows(entry))]
-    notes = [*report["notes"], *_thin(report["paths"])]
+    notes = [*report["notes"], *_worth(report["paths"])]
     lines += ["", *(line for note in notes for line in wrapped(f"note: {note}", ""))]
     legend = (
         "change: mean log-ratio to the base in nats, 95% interval; cut: share that became at least "
         f"{times:.3g} times less likely; mass x: probability of that kind by importance weights, trained / "
-        "base. A mean change below 0 alone does not mean that mass was lost (docs/score.md). rare: correct "
-        "responses to problems that the base solves with a chance of at most 5%."
+        "base (≥: part of it was not seen). A mean change below 0 alone does not mean that mass was lost "
+        "(docs/score.md). rare: correct responses to problems that the base solves with a chance of at most "
+        "5%."
     )
     return [*lines, *wrapped(legend, "")]
 
 
 _HEAD = (
     "  "
-    + " " * 22
-    + f"{'log P(y|x) change':>21}{'cut, %':>8}{'log P(y) change':>21}{'cut, %':>8}{'mass x':>18}"
+    + " " * 21
+    + f"{'log P(y|x) change':>21}{'cut, %':>8}{'log P(y) change':>21}{'cut, %':>8}{'mass x':>19}"
 )
 
 
@@ -48,22 +49,25 @@ def _rows(entry: Mapping[str, Any]) -> list[str]:
     for kind in KINDS:
         given, alone = entry["given_prompt"][kind], entry["alone"][kind]
         cells = [
-            f"{shorten(entry['checkpoint'], 13) if kind == KINDS[0] else '':<14}{kind:<8}",
+            f"{shorten(entry['checkpoint'], 12) if kind == KINDS[0] else '':<13}{kind:<8}",
             *(
                 f"{_with_ends(space, 'change'):>21}{percent(space['pruned']['value']):>8}"
                 for space in (given, alone)
             ),
-            f"{_mass(entry, kind):>18}",
+            f"{_mass(entry, kind):>19}",
         ]
         rows.append("  " + "".join(cells))
     return rows
 
 
 def _mass(entry: Mapping[str, Any], kind: str) -> str:
+    """Trained / base; "≥" where part of the mass was not seen, "~" where it rests on few problems."""
     if entry["mass"] is None:
         return "–"
     text = _with_ends(entry["mass"][kind], "ratio", sign="", digits=2)
-    return "~" + text.partition(" ")[0] if entry["weights"]["thin"] else text
+    if entry["weights"]["thin"]:
+        return "~" + text.partition(" ")[0]
+    return f"≥{text}" if entry["weights"]["partial"] else text
 
 
 def _with_ends(facts: Mapping[str, Any], key: str, sign: str = "+", digits: int = 1) -> str:
@@ -91,10 +95,19 @@ def _sentence(entry: Mapping[str, Any]) -> str:
     )
 
 
-def _thin(entries: Sequence[Mapping[str, Any]]) -> list[str]:
-    return [
-        f"masses of {entry['checkpoint']} on {entry['benchmark']} rest on few of its problems (effectively "
-        f"{entry['weights']['problems']:.1f} of {entry['problems']}): do not trust them"
-        for entry in entries
-        if entry["weights"] and entry["weights"]["thin"]
-    ]
+def _worth(entries: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What must be known before a mass is believed."""
+    notes = []
+    for entry in entries:
+        weights, where = entry["weights"], f"{entry['checkpoint']} on {entry['benchmark']}"
+        if weights and weights["thin"]:
+            notes.append(
+                f"masses of {where} rest on few of its problems (effectively {weights['problems']:.1f} of "
+                f"{entry['problems']}): do not trust them"
+            )
+        elif weights and weights["partial"]:
+            notes.append(
+                f"{percent(1 - weights['seen'])}% of the mass of {where} is on responses unlike the base's "
+                "samples, correct or wrong; to know, sample it"
+            )
+    return notes
