@@ -97,7 +97,7 @@ def test_imported_programs_are_graded_and_graded_again(card, generations, tmp_pa
     out = grade_file(generations, card, response_field="output", out=tmp_path / "run")
     assert statuses(out) == EXPECTED
     record = store.read_record(out)
-    assert record["sessions"][0]["code_execution"] == isolation.name
+    assert record["sessions"][0]["code_execution"].startswith(f"{isolation.name}, ")
     assert "unisolated_code" not in record["settings"]
     assert regrade(out) == [f"{out}: mine: 0 of 6 verdicts changed"]
     assert "not isolated" not in render_summary([summarize(out)])
@@ -144,7 +144,7 @@ def test_a_model_is_asked_as_a_base_model_and_its_programs_are_run(card, tmp_pat
     record = store.read_record(out)
     assert record["benchmarks"]["mine"]["stop"] == ["\ndef", "\nx"]
     assert record["benchmarks"]["mine"]["prompt_of_sample_0"]["text"].endswith(ROWS[0]["prompt"])
-    assert record["sessions"][0]["code_execution"] == isolation.name
+    assert record["sessions"][0]["code_execution"].startswith(f"{isolation.name}, ")
     assert len(statuses(out)) == 4
     assert set(statuses(out).values()) <= {"wrong", "unparsed", "truncated"}
     assert regrade(out) == [f"{out}: mine: 0 of 4 verdicts changed"]

@@ -15,6 +15,7 @@ import hashlib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from importlib import metadata
 
 from prerl_eval.grading.extract import spoken
 from prerl_eval.grading.math import CUT_OFF, GOLD_CLASS
@@ -158,12 +159,17 @@ def _class_of(code: str) -> str:
 
 
 def code_execution(graders: Iterable[str], unsafe: bool) -> str:
-    """How model-written code will be run: "bubblewrap 0.8.0", "none (why)"; "" where none will be.
+    """How model-written code will be run: "bubblewrap 0.8.0, numpy 2.4.6", "none (why), no numpy"; "" where
+    none will be.
 
     graders: of all problems to come. Call it before anything is sampled: it raises UserError where
     code would be run, cannot be isolated, and `unsafe` does not allow that.
     """
-    return find_isolation(unsafe).name if NAME in graders else ""
+    if NAME not in graders:
+        return ""
+    isolation = find_isolation(unsafe)
+    numpy = f"numpy {metadata.version('numpy')}" if isolation.packages else "no numpy"
+    return f"{isolation.name}, {numpy}"
 
 
 def unisolated(execution: str) -> dict[str, bool]:

@@ -215,6 +215,9 @@ def main() -> None:
     # Another process of the same user can then neither trace this one nor read its memory.
     if kernel.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) or kernel.prctl(PR_GET_DUMPABLE, 0, 0, 0, 0):
         sys.exit("the judge cannot protect its memory")
+    join_keyring = {"x86_64": 250, "aarch64": 219}.get(os.uname().machine)
+    if join_keyring:  # no namespace hides the keys of the session that started all this
+        kernel.syscall(join_keyring, 1, None)
     # As the first process of its namespace it is deaf to every signal without a handler.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     (asked, requests), (replies, answered) = os.pipe(), os.pipe()

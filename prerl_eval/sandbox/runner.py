@@ -11,6 +11,7 @@ import os
 import secrets
 import signal
 import subprocess
+import sys
 import tempfile
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -160,8 +161,10 @@ def find_isolation(unsafe: bool = False) -> Isolation:
     """How programs are run here: isolated, where that was seen to work.
 
     unsafe: where it does not work, run them all the same, within limits and with this process's
-    rights. Raises UserError where it does not work and `unsafe` is not set.
+    rights. Raises UserError where it does not work and `unsafe` is not set, and where this is not Linux.
     """
+    if sys.platform != "linux":
+        raise UserError(f"model-written code runs on Linux only, and this is {sys.platform}; grade it there")
     try:
         isolation = bubblewrap()
         outcome = run_job(Job("def f(): return 1", "f", "def check(f): assert f() == 1"), isolation)
