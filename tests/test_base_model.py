@@ -187,14 +187,6 @@ def test_a_missing_device_is_refused(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_help_is_honest_about_what_is_not_there_yet():
-    behavior = subprocess.run(
-        [sys.executable, "-m", "behavior.cli", "--help"], capture_output=True, text=True
-    )
-    assert behavior.returncode == 0
-    assert "no commands in this release" in behavior.stdout
-
-
 def test_ctrl_c_leaves_nothing(tmp_path):
     # A shell's background job ignores SIGINT, and so would its children.
     program = (
