@@ -11,6 +11,8 @@ Does not cover limits (limits.py) and what runs inside (harness.py).
 from __future__ import annotations
 
 import atexit
+import contextlib
+import fcntl
 import importlib.util
 import itertools
 import os
@@ -48,6 +50,9 @@ ENVIRONMENT = {
     "OPENBLAS_NUM_THREADS": "1",
     "OMP_NUM_THREADS": "1",
 }
+
+COPIES = "prerl-python-"
+"""Beginning of the name of a folder of copies, in the folder for temporary files."""
 
 _uids = itertools.count(os.getpid())
 
@@ -216,12 +221,22 @@ def _take(source: str, target: str) -> str:
 
 @lru_cache(maxsize=1)
 def _copies() -> Path:
-    folder = Path(tempfile.mkdtemp(prefix="prerl-python-"))
+    """A folder for copies that lives as long as this process; those of processes that were killed go."""
+    for left in Path(tempfile.gettempdir()).glob(f"{COPIES}*"):
+        if left.lstat().st_uid != os.geteuid():
+            continue
+        with contextlib.suppress(OSError), open(left / "lock", "rb") as held:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(left, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(prefix=COPIES))
+    lock = open(folder / "lock", "wb")  # noqa: SIM115 - held until this process ends
+    fcntl.flock(lock, fcntl.LOCK_EX)
     folder.chmod(0o755)
     owner = os.getpid()
 
     def remove() -> None:
         if os.getpid() == owner:  # a forked process must not take it from its parent
+            lock.close()
             shutil.rmtree(folder, ignore_errors=True)
 
     atexit.register(remove)

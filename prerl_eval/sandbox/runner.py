@@ -73,15 +73,19 @@ class Run:
 
     def __init__(self, isolation: Isolation):
         self._isolation = isolation
-        self._folder = tempfile.TemporaryDirectory(prefix="prerl-run-", ignore_cleanup_errors=True)
-        home = {} if isolation.isolated else {"HOME": self._folder.name}
+        self._folder = contextlib.ExitStack()
+        home = "/"
+        if not isolation.isolated:
+            own = tempfile.TemporaryDirectory(prefix="prerl-run-", ignore_cleanup_errors=True)
+            home = self._folder.enter_context(own)
         self._process = subprocess.Popen(
             isolation.argv(_source()),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            cwd="/" if isolation.isolated else self._folder.name,
-            env=ENVIRONMENT | home,
+            cwd=home,
+            # Inside an isolated one, HOME is its own.
+            env=ENVIRONMENT | {"HOME": home},
             # Ctrl-C is for this process, which ends the run itself.
             start_new_session=True,
         )
@@ -92,7 +96,7 @@ class Run:
     def __exit__(self, *exception: object) -> None:
         self.end()
         self._process.communicate()
-        self._folder.cleanup()
+        self._folder.close()
 
     def judge(self, job: Job, limits: Limits) -> Outcome:
         """Hand the job over and wait for its outcome."""
