@@ -1,12 +1,12 @@
 """The program that runs inside the sandbox: a judge with the tests, and the model's program in its child.
 
-Started as `python -S -B -c` with this source and that of wire.py, it imports only what starts fast. The two
-processes share nothing but two pipes. The child is forked before the tests are read, so it cannot
-find them in its memory; the judge cannot be traced or read by it. The program answers calls: the
-judge packs the arguments, the child packs the result, and only plain values survive packing, so
-the comparison is made by the judge's own `==` on values that the judge built itself. A status
-leaves through the judge's standard output, which the child does not have, with a number that was
-drawn for this one run and that the child never saw.
+Started as `python -S -B -c` with this source and those of wire.py and calls.py, it imports only what
+starts fast. The two processes share nothing but two pipes. The child is forked before the tests are
+read, so it cannot find them in its memory; the judge cannot be traced or read by it. The program
+answers calls: the judge packs the arguments, the child packs the result, and only plain values survive
+packing, so the comparison is made by the judge's own `==` on values that the judge built itself. A
+status leaves through the judge's standard output, which the child does not have, with a number that
+was drawn for this one run and that the child never saw.
 
 Covers the judge and the child. Isolation and the wall clock are set from outside.
 """
@@ -21,6 +21,7 @@ import signal
 import sys
 import time
 
+from prerl_eval.sandbox.calls import refuse_calls
 from prerl_eval.sandbox.wire import pack, receive, send, unpack
 
 TYPE_CHECKING = False
@@ -218,6 +219,9 @@ def main() -> None:
     join_keyring = {"x86_64": 250, "aarch64": 219}.get(os.uname().machine)
     if join_keyring:  # no namespace hides the keys of the session that started all this
         kernel.syscall(join_keyring, 1, None)
+    # Only in a sandbox is it the first process.
+    if os.getpid() == 1 and not refuse_calls(kernel):
+        sys.exit("the kernel does not filter system calls")
     # As the first process of its namespace it is deaf to every signal without a handler.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     (asked, requests), (replies, answered) = os.pipe(), os.pipe()

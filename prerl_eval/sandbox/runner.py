@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Literal, Self, get_args
 
 from prerl_eval.errors import UserError
-from prerl_eval.sandbox import harness, wire
+from prerl_eval.sandbox import calls, harness, wire
 from prerl_eval.sandbox.isolation import ENVIRONMENT, Isolation, Unavailable, bubblewrap, unisolated
 from prerl_eval.sandbox.limits import DEFAULTS, Limits
 
@@ -150,13 +150,15 @@ def _statuses(said: bytes, nonce: int) -> list[str]:
 @lru_cache(maxsize=1)
 def _source() -> str:
     """The harness as one text for `python -c`: prerl itself is not visible inside."""
-    texts = [Path(str(module.__file__)).read_text(encoding="utf-8") for module in (wire, harness)]
+    modules = (wire, calls, harness)
+    texts = [Path(str(module.__file__)).read_text(encoding="utf-8") for module in modules]
     return (
         "import sys\n"
-        f"for name in ('prerl_eval', 'prerl_eval.sandbox', {wire.__name__!r}):\n"
+        f"for name in ('prerl_eval', 'prerl_eval.sandbox', {wire.__name__!r}, {calls.__name__!r}):\n"
         "    sys.modules[name] = type(sys)(name)\n"
-        f"exec({texts[0]!r}, sys.modules[name].__dict__)\n"
-        f"exec({texts[1]!r})\n"
+        f"exec({texts[0]!r}, sys.modules[{wire.__name__!r}].__dict__)\n"
+        f"exec({texts[1]!r}, sys.modules[{calls.__name__!r}].__dict__)\n"
+        f"exec({texts[2]!r})\n"
     )
 
 
