@@ -33,6 +33,7 @@ def test_a_folder_may_have_an_equals_sign_or_a_comma_in_its_name(tmp_path):
         (["=a"], "=a is no group of runs; write NAME=RUN or"),
         (["m="], "m= is no group of runs"),
         (["m=a", "m=b"], "the name m is given twice"),
+        (["a", "a"], "/a is given twice; a run cannot be compared with itself"),
         (["a", "m=b,a"], "/a is given twice; a run cannot be compared with itself or count as two seeds"),
     ],
 )
@@ -114,6 +115,22 @@ def test_imported_runs_are_compared_with_a_word_of_warning(tmp_path):
     )
     (note,) = plan(make_run(tmp_path / "base"), imported).notes
     assert "was imported: how it was prompted and sampled is not known" in note
+
+
+def test_the_bases_own_samples_under_another_name_are_refused(tmp_path):
+    base = make_run(tmp_path / "base", settings={"checkpoint": "same"})
+    copy = make_run(tmp_path / "copy", settings={"checkpoint": "same"})
+    with pytest.raises(UserError, match="are one checkpoint sampled with one seed, so their samples are the"):
+        plan(base, copy)
+    again = make_run(tmp_path / "again", settings={"checkpoint": "same", "seed": 1})
+    assert plan(base, again).notes == ()
+
+
+def test_benchmarks_and_runs_of_one_n_share_a_note(tmp_path):
+    runs = [make_run(tmp_path / f"{seed}", n=4) for seed in range(3)]
+    base = make_run(tmp_path / "base", n=8)
+    (note,) = plan(base, f"m={','.join(map(str, runs))}").notes
+    assert note.startswith(f"n differs on aime24 (8 in {base}, 4 in {runs[0]} and 2 more): Pass@k")
 
 
 def test_two_runs_of_one_checkpoint_are_no_two_seeds(tmp_path):

@@ -4,8 +4,8 @@ import pytest
 
 from prerl_eval.comparison.verdict import p_value, points, verdict
 
-UNSEEN = {"claimed": False, "k": None, "low": None, "high": None, "p_none": 0.8}
-CROSSING = {"claimed": True, "k": 7, "low": 5, "high": 12, "p_none": 0.0123}
+UNSEEN = {"claimed": False, "k": None, "low": None, "high": None, "p_none": 0.8, "note": ""}
+CROSSING = {"claimed": True, "k": 7, "low": 5, "high": 12, "p_none": 0.0123, "note": ""}
 
 
 def entry(avg=(0.10, 0.05, 0.15, 0.001), band=((0.1, 0.05, 0.15), (0.02, -0.05, 0.09)), **changes):
@@ -34,7 +34,7 @@ def support(retention=(0.8, 0.9, 0.001), discovery=(0.1, 0.1, 0.9)):
     """Each: the method's share, an unchanged model's, p of their difference."""
     shares = {"retention": retention, "discovery": discovery}
     return {
-        "matched": {name: {"value": value} for name, (value, _, _) in shares.items()},
+        "matched": {"m": 16} | {name: {"value": value} for name, (value, _, _) in shares.items()},
         "null": {name: {"value": value} for name, (_, value, _) in shares.items()},
         "excess": {name: {"value": value - luck, "p": p} for name, (value, luck, p) in shares.items()},
     }
@@ -73,6 +73,18 @@ def test_avg_is_called_different_by_its_corrected_p_alone(avg, said):
         ("++00000-", "fewer problems solved in many samples (~Pass@8 −20.0)"),
         ("+-------", "fewer problems solved in many samples (Pass@2 −20.0)"),
         ("++++++++", "more problems solved in many samples (Pass@2 +20.0)"),
+        (
+            "-----000",
+            "fewer problems solved in up to 5 samples (Pass@2 −20.0), beyond that no difference seen",
+        ),
+        (
+            "+000---0",
+            "fewer problems solved in 5 to 7 samples (~Pass@7 −20.0), beyond that no difference seen",
+        ),
+        (
+            "00+00000",
+            "more problems solved in 3 samples (~Pass@3 +20.0), beyond that no difference seen",
+        ),
     ],
 )
 def test_many_samples_are_judged_by_the_band_and_by_certain_k_first(signs, said):
@@ -86,15 +98,19 @@ def test_one_sample_has_no_curve():
 def test_a_crossing_is_told_as_one_only_where_it_is_claimed():
     told = verdict(entry(crossover=CROSSING))
     assert told.endswith("; the curves cross at k = 7 (5–12, chance of none 1.2%)")
+    late = verdict(entry(crossover=CROSSING | {"note": "the later side is seen at k > n/4 only"}))
+    assert late.endswith("(5–12, chance of none 1.2%, the later side is seen at k > n/4 only)")
     doubted = verdict(entry(crossover=UNSEEN | {"k": 7, "p_none": 0.4}))
-    assert doubted.endswith("; a crossing at k = 7 may be luck (chance of none 40.0%)")
+    assert doubted.endswith("; a crossing at k = 7 is not certain (chance of none 40.0%)")
     assert "cross" not in verdict(entry(crossover=UNSEEN))
 
 
 def test_luck_is_not_told_as_loss_or_discovery():
     lost = verdict(entry(support=support()))
-    assert lost.endswith("; keeps 80.0% of the base's problems (unchanged: 90.0%)")
+    assert lost.endswith(
+        "; keeps 80.0% of the problems that the base solves in 16 samples (unchanged: 90.0%)"
+    )
     assert "keeps" not in verdict(entry(support=support(retention=(0.8, 0.9, 0.3))))
     found = verdict(entry(support=support(discovery=(0.3, 0.1, 0.001))))
-    assert found.endswith("30.0% of its problems are new (unchanged: 10.0%)")
+    assert found.endswith("30.0% of the problems that it solves in 16 samples are new (unchanged: 10.0%)")
     assert "new" not in verdict(entry(support=support(discovery=(0.05, 0.1, 0.001))))

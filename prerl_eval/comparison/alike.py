@@ -110,6 +110,19 @@ def repeated_weights(side: Side) -> list[str]:
     return found
 
 
+def repeated_samples(base: Side, other: Side) -> list[str]:
+    """Runs of the base's weights with the base's seed: the same samples, of which every figure is void."""
+    return [
+        f"{one.path} and {run.path} are one checkpoint sampled with one seed, so their samples are the same "
+        "(sample one with another --seed)"
+        for one in base.runs
+        for run in other.runs
+        if one.fingerprint
+        and one.fingerprint == run.fingerprint
+        and one.record["settings"].get("seed") == run.record["settings"].get("seed")
+    ]
+
+
 def null_faults(base: Side, null: Side) -> list[str]:
     """Why the second base run is none: other weights, or the same samples again."""
     found = []

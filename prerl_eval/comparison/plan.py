@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from prerl_eval.comparison.alike import differences, null_faults, repeated_weights
+from prerl_eval.comparison.alike import differences, null_faults, repeated_samples, repeated_weights
 from prerl_eval.comparison.arms import Arm
 from prerl_eval.comparison.sides import Group, Run, Side, read_group
 from prerl_eval.errors import UserError
@@ -78,6 +78,7 @@ def plan_comparison(
     names, notes = _shared_benchmarks(runs, benchmarks)
     different = [line for run in runs[1:] for line in differences(runs[0], run, names)]
     different += [line for side in every for line in repeated_weights(side)]
+    different += [line for side in sides for line in repeated_samples(first, side)]
     if again:
         different += null_faults(first, again)
     if different and not allow_differences:
@@ -136,11 +137,7 @@ def _remarks(runs: Sequence[Run], names: Sequence[str]) -> list[str]:
         missing = sum(run.tallies[name].missing for name in names)
         if missing:
             notes.append(f"{run.path} is incomplete: {missing:,} planned samples are not there yet")
-    for name in names:
-        sizes = {run.path: run.tallies[name].n for run in runs}
-        if len(set(sizes.values())) > 1:
-            listed = ", ".join(f"{n} in {path}" for path, n in sizes.items())
-            notes.append(f"n differs on {name} ({listed}): Pass@k is compared up to the smaller")
+    notes += _sizes(runs, names)
     for key in ("engine", "dtype"):
         values = {str(run.record["settings"].get(key)) for run in runs if not run.imported}
         if len(values) > 1:
@@ -148,3 +145,23 @@ def _remarks(runs: Sequence[Run], names: Sequence[str]) -> list[str]:
                 f"the {key} differs between runs ({', '.join(sorted(values))}): small numeric differences"
             )
     return notes
+
+
+def _sizes(runs: Sequence[Run], names: Sequence[str]) -> list[str]:
+    """One note for all benchmarks on which n differs between the same runs."""
+    alike: dict[str, list[str]] = {}
+    for name in names:
+        paths: dict[int, list[str]] = {}
+        for run in runs:
+            paths.setdefault(run.tallies[name].n, []).append(str(run.path))
+        if len(paths) > 1:
+            listed = (
+                f"{n} in {first}{f' and {len(more)} more' if more else ''}"
+                for n, (first, *more) in paths.items()
+            )
+            alike.setdefault(", ".join(listed), []).append(name)
+    return [
+        f"n differs on {', '.join(named)} ({listed}): Pass@k is compared up to the smaller; newly solved and "
+        "newly lost take all samples, so the side with more of them finds more"
+        for listed, named in alike.items()
+    ]

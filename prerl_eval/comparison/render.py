@@ -244,7 +244,7 @@ def legend(entries: Sequence[Entry]) -> str:
     unchanged = f" In brackets: an unchanged model, from {_null_words(kind)}." if kind else ""
     return (
         "Scores in %, differences in points. p, Holm: corrected for all benchmarks and methods here. band: "
-        "95% for the whole Pass@k curve at once; ~: k > n/4, uncertain; crossing k?: may be luck. retention "
+        "95% for the whole Pass@k curve at once; ~: k > n/4, uncertain; crossing k?: not certain. retention "
         "@m: of the problems that the base solves in m samples, the share that the method solves too; "
         "discovery @m: of the method's, the share that the base does not solve; rare kept: of the problems "
         "that the base solves with a chance of at most 5%, the share still solved (rare solutions: the same "

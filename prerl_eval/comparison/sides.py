@@ -103,11 +103,11 @@ def parse_groups(texts: Sequence[str]) -> list[Group]:
         Group(str(group.runs[0]), group.runs) if "=" not in text and plain.count(group.name) > 1 else group
         for text, group in zip(texts, parsed, strict=True)
     ]
-    _refuse_repeats([group.name for group in groups], "the name {} is given twice; name groups apart")
     every_run = [str(run.resolve()) for group in groups for run in group.runs]
     _refuse_repeats(
         every_run, "{} is given twice; a run cannot be compared with itself or count as two seeds"
     )
+    _refuse_repeats([group.name for group in groups], "the name {} is given twice; name groups apart")
     return groups
 
 

@@ -65,17 +65,19 @@ def _with_many(curve: Mapping[str, Any]) -> list[str]:
         low, high = curve["band"][-1]
         difference = points(curve["difference"][-1])
         return [f"no difference in Pass@{last} seen ({difference}, band {points(low)} to {points(high)})"]
-    sign = signs[off[-1]]
-    alike = [index for index in off if signs[index] == sign]
+    start = end = off[-1]
+    while start > 1 and signs[start - 1] == signs[end]:
+        start -= 1
+    alike = range(start, end + 1)
     # Better evidence, where there is some: k <= n/4.
     certain = [index for index in alike if not curve["uncertain"][index]]
     index = (certain or alike)[-1]
     where = f"{'' if certain else '~'}Pass@{index + 1} {points(curve['difference'][index])}"
-    if sign < 0:
-        return [f"fewer problems solved in many samples ({where})"]
-    if off[-1] == last - 1:
-        return [f"more problems solved in many samples ({where})"]
-    return [f"more problems solved in up to {off[-1] + 1} samples ({where}), beyond that no difference seen"]
+    more = "more" if signs[end] > 0 else "fewer"
+    if end == last - 1:
+        return [f"{more} problems solved in many samples ({where})"]
+    ks = f"up to {end + 1}" if start == 1 else f"{start + 1} to {end + 1}" if start < end else f"{end + 1}"
+    return [f"{more} problems solved in {ks} samples ({where}), beyond that no difference seen"]
 
 
 def _crossing(crossing: Mapping[str, Any]) -> list[str]:
@@ -83,8 +85,9 @@ def _crossing(crossing: Mapping[str, Any]) -> list[str]:
         return []
     none = f"chance of none {_chance(crossing['p_none'])}"
     if crossing["claimed"]:
-        return [f"the curves cross at k = {crossing['k']} ({crossing['low']}–{crossing['high']}, {none})"]
-    return [f"a crossing at k = {crossing['k']} may be luck ({none})"]
+        evidence = ", ".join(filter(None, (f"{crossing['low']}–{crossing['high']}", none, crossing["note"])))
+        return [f"the curves cross at k = {crossing['k']} ({evidence})"]
+    return [f"a crossing at k = {crossing['k']} is not certain ({none})"]
 
 
 def _chance(p: float | None) -> str:
@@ -95,12 +98,16 @@ def _chance(p: float | None) -> str:
 
 def _against_luck(support: Mapping[str, Any]) -> list[str]:
     """Problems lost or found beyond what an unchanged model loses and finds."""
-    losing, finding = (support["excess"].get(rate) for rate in ("retention", "discovery"))
+    if not support["matched"]:
+        return []
+    losing, finding = (support["excess"][rate] for rate in ("retention", "discovery"))
+    m = support["matched"]["m"]
+    within = f"in {m} sample{'s' if m > 1 else ''}"
     clauses = []
-    if losing and losing["p"] is not None and losing["p"] < LEVEL:
+    if losing["p"] is not None and losing["p"] < LEVEL:
         kept, luck = (percent(support[which]["retention"]["value"]) for which in ("matched", "null"))
-        clauses.append(f"keeps {kept}% of the base's problems (unchanged: {luck}%)")
-    if finding and finding["p"] is not None and finding["p"] < LEVEL and finding["value"] > 0:
+        clauses.append(f"keeps {kept}% of the problems that the base solves {within} (unchanged: {luck}%)")
+    if finding["p"] is not None and finding["p"] < LEVEL and finding["value"] > 0:
         new, luck = (percent(support[which]["discovery"]["value"]) for which in ("matched", "null"))
-        clauses.append(f"{new}% of its problems are new (unchanged: {luck}%)")
+        clauses.append(f"{new}% of the problems that it solves {within} are new (unchanged: {luck}%)")
     return clauses
