@@ -14,7 +14,6 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import repeat
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +23,7 @@ from behavior.text import Folded, fold, foreign_characters
 COPY_WORDS = 5
 """Words in a row that stand in the prompt in the same order: from here on they are a copy."""
 
+_FAMILIAR = re.compile(rb"\x01{%d,}" % COPY_WORDS)
 _HAN = re.compile("[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]")
 _HAN_WORDS = re.compile(rf"{_HAN.pattern}|[^\W{_HAN.pattern[1:-1]}]+")
 _QUOTED = re.compile(r'"([^"\n]{1,1000})"')
@@ -50,10 +50,10 @@ Span = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class _Prompt:
-    """A prompt as word lists are compared with it. vocabulary: word -> number; runs: known n-grams."""
+    """A prompt as word lists are compared with it. vocabulary: its words; runs: COPY_WORDS in a row."""
 
-    vocabulary: dict[str, int]
-    runs: frozenset[tuple[int, ...]]
+    vocabulary: frozenset[str]
+    runs: frozenset[tuple[str, ...]]
     words: str
 
 
@@ -97,10 +97,8 @@ def copied(folded: Folded, prompt: str) -> list[Span]:
 @lru_cache(maxsize=64)
 def _prepare(prompt: str) -> _Prompt:
     words = _words(fold(prompt).text)
-    vocabulary = {word: number for number, word in enumerate(dict.fromkeys(words))}
-    numbers = [vocabulary[word] for word in words]
-    runs = frozenset(zip(*(numbers[shift:] for shift in range(COPY_WORDS)), strict=False))
-    return _Prompt(vocabulary, runs, f" {' '.join(words)} ")
+    runs = frozenset(zip(*(words[shift:] for shift in range(COPY_WORDS)), strict=False))
+    return _Prompt(frozenset(words), runs, f" {' '.join(words)} ")
 
 
 def _words(text: str) -> list[str]:
@@ -115,7 +113,8 @@ def _places(text: str) -> NDArray[np.int64]:
     if not text.isascii() and _HAN.search(text):
         return np.array([match.span() for match in _HAN_WORDS.finditer(text)], dtype=np.int64)
     image = _only_words(text).replace("?", " ").encode("ascii", "replace").translate(_IMAGE)
-    return np.flatnonzero(np.diff(np.frombuffer(b"\0" + image + b"\0", dtype=np.int8))).reshape(-1, 2)
+    inside = np.frombuffer(b"\0" + image + b"\0", dtype=np.bool_)
+    return np.flatnonzero(inside[1:] != inside[:-1]).reshape(-1, 2)
 
 
 def _only_words(text: str) -> str:
@@ -128,11 +127,14 @@ def _only_words(text: str) -> str:
 
 def _copied_words(text: str, known: _Prompt) -> Iterator[Span]:
     words = _words(text)
-    numbers = np.fromiter(map(known.vocabulary.get, words, repeat(-1)), dtype=np.int64, count=len(words))
     # Most words of a response are not in the prompt: only where COPY_WORDS in a row are is it worth a look.
-    strange = np.concatenate([[0], np.cumsum(numbers < 0)])
-    familiar = np.flatnonzero(strange[COPY_WORDS:] == strange[:-COPY_WORDS])
-    hits = [at for at in familiar.tolist() if tuple(numbers[at : at + COPY_WORDS].tolist()) in known.runs]
+    familiar = bytes(map(known.vocabulary.__contains__, words))
+    hits = [
+        at
+        for stretch in _FAMILIAR.finditer(familiar)
+        for at in range(stretch.start(), stretch.end() - COPY_WORDS + 1)
+        if tuple(words[at : at + COPY_WORDS]) in known.runs
+    ]
     if not hits:
         return
     places = _places(text)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from behavior.masks import COPY_WORDS, mask_spans, merged
+from behavior.masks import COPY_WORDS, copied, mask_spans, merged
 from behavior.text import fold
 from tests.conftest import REPO
 
@@ -59,6 +59,25 @@ def test_a_whole_copy_is_masked_wherever_it_stands(words):
     text = f"So: {copy}; done"
     (span,) = [span for span in masks_of(text, prompt) if span[0] <= 4]
     assert (span[0], span[1]) == (4, 4 + len(copy))
+
+
+letters = st.lists(st.sampled_from("abcx"), max_size=40)
+
+
+@settings(max_examples=300, deadline=None)
+@given(letters, letters, st.integers(0, 40))
+def test_copies_are_what_a_plain_search_finds(prompt, text, at):
+    text = text[:at] + prompt[3:12] + text[at:]
+    runs = [prompt[at : at + COPY_WORDS] for at in range(len(prompt) - COPY_WORDS + 1)]
+    # Words of one letter: word number n begins at character 2n.
+    expected = {
+        char
+        for at in range(len(text) - COPY_WORDS + 1)
+        if text[at : at + COPY_WORDS] in runs
+        for char in range(2 * at, 2 * (at + COPY_WORDS) - 1)
+    }
+    spans = copied(fold(" ".join(text)), " ".join(prompt))
+    assert {char for start, end in spans for char in range(start, end)} == expected
 
 
 def test_merged_spans_cover_the_same_ground():
