@@ -76,11 +76,14 @@ def find_fields(
     """
     for option, name in (("--text-field", text), ("--prompt-field", prompt), ("--problem-field", problem)):
         if name is not None and find(row, name) is None:
-            raise UserError(f"{where}: no field {name!r} ({option}); it has: {_names(row)}")
+            what = f"field {name!r} is null" if name in field_names(row) else f"no field {name!r}"
+            raise UserError(f"{where}: {what} ({option}); it has: {_names(row)}")
     found = text or next((name for name in TEXTS if texts_of(find(row, name))), None)
     if found is None:
+        empty = ", ".join(repr(name) for name in TEXTS if name in field_names(row))
+        what = f"{empty} without text, and no other" if empty else "no"
         raise UserError(
-            f"{where}: no field that holds a response is known; name it with --text-field; "
+            f"{where}: {what} field that holds a response is known; name it with --text-field; "
             f"it has: {_names(row)}"
         )
     others = [name for name in PROMPTS if name != found.partition(".")[0]]

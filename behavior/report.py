@@ -53,6 +53,8 @@ def count_words(options: CountOptions) -> dict[str, Any]:
     finder = Finder(load_lexicon(options.lexicon))
     count_tokens = token_counter(options.tokenizer) if options.tokenizer is not None else None
     sources, base = _sources(options)
+    if options.csv is not None and any(options.csv.resolve() == file.resolve() for file in _read(sources)):
+        raise UserError(f"--csv {options.csv} is a file that is counted; give another --csv")
     problems = Problems()
     sinks = {source.name: WordsAnnotator(source, finder.lexicon) for source in sources if options.annotate}
     with ExitStack() as open_annotations:
@@ -69,6 +71,10 @@ def count_words(options: CountOptions) -> dict[str, Any]:
 
         draw(made, options.out)
     return made
+
+
+def _read(sources: Sequence[Source]) -> list[Path]:
+    return [file for source in sources for file in source.files]
 
 
 def _sources(options: CountOptions) -> tuple[list[Source], str | None]:

@@ -6,7 +6,9 @@ Does not cover vocabularies of other kinds.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +34,26 @@ def _load(name: str) -> Any:
             f"--tokenizer {name} has no tokenizer.json; save it as a fast tokenizer, or leave it out"
         )
     try:
-        return Tokenizer.from_file(str(file)) if file.is_file() else Tokenizer.from_pretrained(name)
+        if file.is_file():
+            return Tokenizer.from_file(str(file))
+        with _quiet():
+            return Tokenizer.from_pretrained(name)
     except Exception as error:  # the library raises bare Exception for any bad file
         reason = str(error).splitlines()[0][:200]
         raise UserError(
             f"--tokenizer {name} cannot be read ({reason}); give a checkpoint's folder, a tokenizer.json "
             "or a hub id"
         ) from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the retry notes of the hub client: the error says it all."""
+    from huggingface_hub.utils import logging as hub_logging
+
+    level = hub_logging.get_verbosity()
+    hub_logging.set_verbosity(logging.ERROR)
+    try:
+        yield
+    finally:
+        hub_logging.set_verbosity(level)

@@ -151,17 +151,21 @@ def test_annotations_are_written_on_request_only(count, runs):
         (["{run}", "--tokenizer", "{run}"], "has no tokenizer.json"),
         (["{run}", "{folder}/text.jsonl", "--annotate", "--csv", "{folder}/a.csv"], "is no prerl run"),
         (["{folder}/text.jsonl", "--text-field", "b", "--csv", "{folder}/a.csv"], "it has: text"),
+        (["{folder}/text.jsonl", "--csv", "{folder}/text.jsonl"], "is a file that is counted"),
+        (["{folder}/null.jsonl"], "row 0: 'completion' without text, and no other field"),
+        (["{folder}/null.jsonl", "--text-field", "completion"], "row 0: field 'completion' is null"),
         (["{folder}/broken.jsonl", "--csv", "{folder}/a.csv"], "row 1: field 'text' is missing"),
     ],
 )
 def test_a_users_mistake_is_one_line_and_writes_nothing(command, runs, arguments, words):
     (runs / "text.jsonl").write_text('{"text": "a"}\n')
     (runs / "broken.jsonl").write_text('{"text": "a"}\n{"txt": "a"}\n')
-    before = sorted(runs.rglob("*"))
+    (runs / "null.jsonl").write_text('{"completion": null, "n": 1}\n')
+    before = {file: file.read_bytes() for file in runs.rglob("*") if file.is_file()}
     code, out, said = command("count", *(one.format(run=runs / "base", folder=runs) for one in arguments))
     assert (code, out, len(said)) == (2, "", 1)
     assert words in said[0]
-    assert sorted(runs.rglob("*")) == before
+    assert {file: file.read_bytes() for file in runs.rglob("*") if file.is_file()} == before
 
 
 def test_real_traces_are_counted(count, outputs):
