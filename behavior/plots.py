@@ -196,6 +196,7 @@ def _foot(figure: Figure, figures: Figures, series: Mapping[str, Any]) -> None:
     words = "95% intervals over problems"
     if figures["base"] is not None and len(figures["runs"]) > 1:
         words += f"; ×: ratio of means against {figures['base']}, problems paired"
+        words += ".\nCounts rise with length: see the ratios at like length in the table"
     handles: list[Any] = [
         Line2D([], [], **_style(index), label=shorten(name, LONGEST_NAME))
         for index, name in enumerate(series)
