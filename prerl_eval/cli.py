@@ -283,7 +283,8 @@ def power(
         float | None, typer.Option(help="Between both models' chances, over problems.", min=-1, max=1)
     ] = None,
     seed_sd: Annotated[
-        float | None, typer.Option(help="Standard deviation of Avg between training seeds, 0 to 1.", min=0)
+        float | None,
+        typer.Option(help="Standard deviation of Avg between training seeds, 0 to 1.", min=0, max=1),
     ] = None,
     json: Json = False,
 ) -> None:

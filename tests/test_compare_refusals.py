@@ -133,6 +133,13 @@ def test_benchmarks_and_runs_of_one_n_share_a_note(tmp_path):
     assert note.startswith(f"n differs on aime24 (8 in {base}, 4 in {runs[0]} and 2 more): Pass@k")
 
 
+def test_what_an_unchanged_model_leaves_out_is_said_of_a_base_of_several_seeds(tmp_path):
+    runs = [make_run(tmp_path / f"{seed}") for seed in range(2)]
+    base, other = parse_groups([f"m={runs[0]},{runs[1]}", str(make_run(tmp_path / "other"))])
+    (note,) = plan_comparison(base, [other]).notes
+    assert note.startswith("an unchanged model is one seed of m sampled again")
+
+
 def test_two_runs_of_one_checkpoint_are_no_two_seeds(tmp_path):
     base = make_run(tmp_path / "base")
     twins = [make_run(tmp_path / name, settings={"checkpoint": "same"}) for name in ("a", "b")]

@@ -23,16 +23,16 @@ def render_paths(report: Mapping[str, Any]) -> list[str]:
             "",
             f"{benchmark}, {entries[0]['problems']} problems, {entries[0]['responses']:,} responses",
         ]
-        lines += [line for entry in entries for line in wrapped(_sentence(entry), "  ")]
+        lines += [line for entry in entries for line in wrapped(_sentence(entry, times), "  ")]
         lines += [_HEAD, *(line for entry in entries for line in _rows(entry))]
     notes = [*report["notes"], *_worth(report["paths"])]
     lines += ["", *(line for note in notes for line in wrapped(f"note: {note}", ""))]
     legend = (
         "change: mean log-ratio to the base in nats, 95% interval; cut: share that became at least "
         f"{times:.3g} times less likely; mass x: probability of that kind by importance weights, trained / "
-        "base (≥: part of it was not seen). A mean change below 0 alone does not mean that mass was lost "
-        "(docs/score.md). rare: correct responses to problems that the base solves with a chance of at most "
-        "5%."
+        "base (≥: part of it was not seen). A mean change below 0 alone does not mean that mass was lost, "
+        "nor does a cut: other responses of the kind may have taken it (docs/score.md). rare: correct "
+        "responses to problems that the base solves with a chance of at most 5%."
     )
     return [*lines, *wrapped(legend, "")]
 
@@ -61,12 +61,10 @@ def _rows(entry: Mapping[str, Any]) -> list[str]:
 
 
 def _mass(entry: Mapping[str, Any], kind: str) -> str:
-    """Trained / base; "≥" where part of the mass was not seen, "~" where it rests on few problems."""
-    if entry["mass"] is None:
+    """Trained / base; "≥" where part of the mass was not seen, a dash where it rests on few problems."""
+    if entry["mass"] is None or entry["weights"]["thin"]:
         return "–"
     text = _with_ends(entry["mass"][kind], "ratio", sign="", digits=2)
-    if entry["weights"]["thin"]:
-        return "~" + text.partition(" ")[0]
     return f"≥{text}" if entry["weights"]["partial"] else text
 
 
@@ -81,17 +79,17 @@ def _with_ends(facts: Mapping[str, Any], key: str, sign: str = "+", digits: int 
     return text.replace("-", "−")
 
 
-def _sentence(entry: Mapping[str, Any]) -> str:
-    """What was pruned and what went with it."""
+def _sentence(entry: Mapping[str, Any], times: float) -> str:
+    """What was pruned, as at least so many times less likely, and what went with it."""
     shares = {kind: entry["given_prompt"][kind]["pruned"]["value"] for kind in KINDS}
     spared = entry["spared"]
     against = "no difference seen"
     if spared["p"] is not None and spared["p"] < 0.05:
         against = "correct ones less often" if spared["value"] < 0 else "correct ones more often"
-    rare = "" if shares["rare"] is None else f", {percent(shares['rare'])}% of the rare correct ones"
+    rare = "" if shares["rare"] is None else f", {percent(shares['rare'])}% of its rare correct ones"
     return (
-        f"{entry['checkpoint']}: pruned {percent(shares['wrong'])}% of wrong responses and "
-        f"{percent(shares['correct'])}% of correct ones{rare} ({against})."
+        f"{entry['checkpoint']}: {percent(shares['wrong'])}% of the base's wrong responses became at least "
+        f"{times:.3g} times less likely, {percent(shares['correct'])}% of its correct ones{rare} ({against})."
     )
 
 
@@ -102,8 +100,8 @@ def _worth(entries: Sequence[Mapping[str, Any]]) -> list[str]:
         weights, where = entry["weights"], f"{entry['checkpoint']} on {entry['benchmark']}"
         if weights and weights["thin"]:
             notes.append(
-                f"masses of {where} rest on few of its problems (effectively {weights['problems']:.1f} of "
-                f"{entry['problems']}): do not trust them"
+                f"masses of {where} would rest on few of its problems (effectively "
+                f"{weights['problems']:.1f} of {entry['problems']}): not told"
             )
         elif weights and weights["partial"]:
             notes.append(

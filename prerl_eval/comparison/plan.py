@@ -86,6 +86,11 @@ def plan_comparison(
     notes += [f"compared although {line}" for line in different]
     problems = {name: _shared_problems(runs, name) for name in names}
     notes += _remarks(runs, names)
+    if len(first.runs) > 1:
+        notes.append(
+            f"an unchanged model is one seed of {first.name} sampled again: its other training seeds "
+            "keep fewer and find more than that, too: retention and discovery do not tell methods apart"
+        )
     return Plan(first, tuple(sides), again, problems, tuple(dict.fromkeys(notes)))
 
 
