@@ -316,6 +316,10 @@ def test_compare_adds_the_paths_or_names_the_command_that_is_missing(base, tiny_
     facts = compare(Options(str(base), [str(trained)], paths=True))
     assert facts["paths"] == path_report(base)
     assert set(render_paths(facts["paths"])) <= set(draw_comparison(facts)) | {""}
+    second = shutil.copytree(base, tmp_path / "second")
+    settings_changed(second, checkpoint="another seed")
+    told = compare(Options(f"b={base},{second}", [str(trained)], paths=True))["paths"]["notes"]
+    assert told[-1] == f"paths are of {base} alone, the first run of b"
     shutil.rmtree(base / "annotations" / "logp-tiny-b")
     with pytest.raises(
         UserError, match=r"is not scored under .*tiny-b; run `prerl-eval score .* --ckpt .*tiny-b`"

@@ -70,7 +70,10 @@ def compare(options: Options) -> dict[str, Any]:
     )
     if not options.paths:
         return compare_sides(plan)
-    paths = paths_of_runs(plan.base.runs[0].path, _trained(plan), list(plan.problems), options.step)
+    first, *more = plan.base.runs
+    paths = paths_of_runs(first.path, _trained(plan), list(plan.problems), options.step)
+    if more:
+        paths["notes"].append(f"paths are of {first.path} alone, the first run of {plan.base.name}")
     return {**compare_sides(plan), "paths": paths}
 
 

@@ -166,7 +166,8 @@ def _sizes(runs: Sequence[Run], names: Sequence[str]) -> list[str]:
             )
             alike.setdefault(", ".join(listed), []).append(name)
     return [
-        f"n differs on {', '.join(named)} ({listed}): Pass@k is compared up to the smaller; newly solved and "
-        "newly lost take all samples, so the side with more of them finds more"
+        f"n differs on {', '.join(named)} ({listed}): Pass@k, retention and discovery are taken at the "
+        "smaller n of the runs they compare; newly solved and newly lost take all samples, so the side with "
+        "more of them finds more"
         for listed, named in alike.items()
     ]
