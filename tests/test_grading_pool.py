@@ -81,7 +81,7 @@ def test_code_that_never_looks_at_the_alarm_is_killed_from_outside():
 
 
 def test_a_slow_pair_is_a_timeout_and_its_worker_lives_on():
-    with GradingPool(1, bound_seconds=0.5) as pool:
+    with GradingPool(1, bound_seconds=1.0) as pool:
         verdicts = pool.grade([(problem("5"), box(answer), "stop", False) for answer in (SLOW, r"\sqrt{25}")])
     assert [verdict.status for verdict in verdicts] == ["timeout", "correct"]
     assert "CPU time" in verdicts[0].detail
