@@ -16,6 +16,7 @@ ALLOWED = {
 HEAVY = ("torch", "transformers", "vllm", "trl", "datasets")
 LIGHT = (
     "prerl_eval.cli",
+    "prerl_eval.cli_analysis",
     "prerl_train.cli",
     "prerl_train",
     "prerl_train.resolve",
