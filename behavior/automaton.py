@@ -25,6 +25,9 @@ Hit = tuple[int, int, int]
 _ELSEWHERE = "?"
 """What str.encode puts in a byte image for a character outside ASCII; stands for itself too."""
 
+_SURROGATES = re.compile("[\ud800-\udfff]")
+"""Unpaired surrogates, which the automaton cannot take: they have no UTF-8."""
+
 _LETTER, _LOOK = 1, 2
 _KINDS = bytes(
     _LETTER if chr(i).isalnum() or chr(i) == "_" else _LOOK if chr(i) == _ELSEWHERE else 0 for i in range(128)
@@ -84,8 +87,8 @@ class Automaton:
         return hits
 
     def _hits_in_text(self, text: str) -> list[Hit]:
-        # Unpaired surrogates have no UTF-8; "?" is no letter either.
-        text = text.encode("utf-8", "replace").decode("utf-8") + " "
+        # Unpaired surrogates have no UTF-8; U+FFFF is no character, so that no phrase holds it.
+        text = _SURROGATES.sub("\uffff", text) + " "
         hits = []
         for pattern, start, end in self._text.find_matches_as_indexes(text, overlapping=True):
             number, before, after, spread = self._rules[pattern]

@@ -103,6 +103,7 @@ def test_cases(case):
 @example("wait wait wait", AWKWARD)
 @example("a  a a a a", AWKWARD)
 @example("检查查查查", BEYOND)
+@example("really\ud83d", BEYOND)
 def test_any_text_is_found_as_re_finds_it(text, phrases):
     assert_equal_to_re(Finder(lexicon_of(phrases)), text)
 
