@@ -113,7 +113,7 @@ class Card:
     groups: tuple[str, ...] = ()
     """Names that select this set together with others."""
     variant_of: str = ""
-    """The set whose problems this one asks in another way; `all` leaves it out."""
+    """The set that this one asks in another way, or the harder problems of; `all` leaves it out."""
     licence: str = ""
     citation: str = ""
     file: Path = field(default=Path(), compare=False)
@@ -140,7 +140,7 @@ class Card:
 
     @property
     def in_all(self) -> bool:
-        """Whether the group `all` has it: it measures, and no other card asks the same problems."""
+        """Whether the group `all` has it: it measures, and it is no other form of another set."""
         return self.measures and not self.variant_of
 
 

@@ -64,7 +64,7 @@ def test_groups_and_names_resolve_once_and_in_order():
     assert [card.name for card in resolve_benchmarks(["gsm8k", "math", "aime24"])] == ["gsm8k", *SIX]
     everything = {card.name for card in resolve_benchmarks(["all"])}
     variants = {card.name for card in shipped_cards() if card.variant_of}
-    assert variants == {"bbh-zero", "mmlu-pro-zero"}
+    assert variants == {"bbh-zero", "mmlu-pro-zero", "countdown-hard"}
     left_out = {"math-train", "countdown-val", *variants}
     assert everything == {card.name for card in shipped_cards()} - left_out
     assert [card.name for card in resolve_benchmarks(["math-train"])] == ["math-train"]

@@ -1,9 +1,11 @@
 """Countdown: the verifier's rules, and splits that share no problem with each other or with the corpus."""
 
+import hashlib
 import json
 import random
+from collections import Counter
 from dataclasses import replace
-from itertools import islice
+from itertools import islice, permutations, product
 
 import pytest
 from hypothesis import given
@@ -19,7 +21,16 @@ from prerl_eval.grading.countdown import (
     parse_chain,
 )
 from prerl_eval.problems import Problem, load_problems, training_problems
-from prerl_train.countdown import LIMIT, SPLITS, CountdownProblem, draw_problem, write_splits
+from prerl_train.countdown import (
+    HARD,
+    HARD_TIERS,
+    LIMIT,
+    SPLITS,
+    CountdownProblem,
+    draw_problem,
+    solutions,
+    write_splits,
+)
 from prerl_train.traces import AUTHORS, MAX_RESPONSE_WORDS, WORDS, documents, write_response
 from tests.conftest import REPO
 
@@ -113,8 +124,23 @@ def test_committed_splits_are_what_the_generator_writes(tmp_path):
         assert committed.read_bytes() == file.read_bytes()
 
 
+@pytest.mark.parametrize(
+    ("split", "digest"),
+    [
+        ("countdown/train", "5b283eb266f7ad7059b288919484ef9ff5abacd6462ff1df4f3ea523952ea656"),
+        ("countdown/validation", "c5cfa1b7ae74a5424841325a689f6b6fddf460317bd439a0e984ad4cef7f2114"),
+        ("countdown/test", "7ce8428c2c88cbaf40091f6eddabbf00756e8ec236462604faae120cce48fd44"),
+        ("countdown-ood/validation", "3ae11d8938851b92aa1b8eee1fd92e240fb9974ebd792c52af455e123959835c"),
+        ("countdown-ood/test", "2a06a7047a9e371a524e282d1de28e330d33b2084c43c61f9645d5efd5ceea93"),
+    ],
+)
+def test_splits_that_runs_were_measured_on_stay_as_they_are(split, digest):
+    content = (REPO / "benchmarks" / f"{split}.jsonl").read_bytes()
+    assert hashlib.sha256(content).hexdigest() == digest
+
+
 def committed_rows():
-    for benchmark, parts in SPLITS.items():
+    for benchmark, parts in {**SPLITS, HARD: {"test": {}}}.items():
         for part in parts:
             for line in (REPO / "benchmarks" / benchmark / f"{part}.jsonl").read_text().splitlines():
                 yield benchmark, part, json.loads(line)
@@ -126,7 +152,7 @@ def test_splits_and_corpus_share_no_problem_even_reordered():
         key = (tuple(sorted(row["numbers"])), row["target"])
         assert key not in seen, f"{benchmark} {part} {row['id']} is also {seen[key]}"
         seen[key] = f"{benchmark} {part} {row['id']}"
-    assert len(seen) == 2200 + 4 * 200
+    assert len(seen) == 2200 + 4 * 200 + 120
     for _, response in islice(documents(seed=0), 20_000):
         _, target, _, *rest = response.split()
         digits = tuple(sorted(map(int, rest[: rest.index(".")])))
@@ -141,8 +167,44 @@ def test_every_committed_solution_solves_its_problem():
         assert verdict.status == "correct"
         assert all(0 <= value < LIMIT for value in parse_chain(row["solution"]).running_values())
         assert row["problem"] == CountdownProblem(tuple(row["numbers"]), row["target"]).text
-        assert len(row["numbers"]) == 5 if benchmark == "countdown-ood" else len(row["numbers"]) in (3, 4)
+        assert len(row["numbers"]) in {"countdown": (3, 4), "countdown-ood": (5,), HARD: (4, 5)}[benchmark]
         assert 10 <= row["target"] <= 60
+
+
+def all_solutions(numbers):
+    """Target -> the canonical expressions of all chains over the numbers, by trying every chain."""
+    found = {}
+    for order in set(permutations(numbers)):
+        for signs in product("+-*", repeat=len(numbers) - 1):
+            chain = Chain(order, signs)
+            found.setdefault(chain.value(), set()).add(canonical_expression(str(chain)))
+    return found
+
+
+@pytest.mark.parametrize(
+    "digits", [(2, 5), (1, 1, 4), (2, 3, 7, 7), (1, 2, 8, 9), (1, 1, 4, 4), (1, 2, 3, 5, 9)]
+)
+def test_solutions_are_all_canonical_expressions_that_reach_the_target(digits):
+    tried = all_solutions(digits)
+    for target in range(-5, 61):
+        found = [str(solution) for solution in solutions(digits, target)]
+        assert len(set(found)) == len(found)
+        assert set(found) == tried.get(target, set())
+
+
+def test_the_hard_problems_have_few_solutions():
+    rows = [row for benchmark, _, row in committed_rows() if benchmark == HARD]
+    tiers = Counter()
+    for row in rows:
+        found = list(solutions(tuple(row["numbers"]), row["target"]))
+        assert (row["digits"], row["solutions"]) == (len(row["numbers"]), len(found))
+        assert row["solution"] in map(str, found)
+        assert CountdownProblem(tuple(row["numbers"]), row["target"]).part == "test"
+        tiers[
+            next(t for t in HARD_TIERS if t.digits == row["digits"] and t.fewest <= len(found) <= t.most)
+        ] += 1
+    assert tiers == {tier: tier.problems for tier in HARD_TIERS}
+    assert load_problems(load_card(HARD), limit=1)[0].extra["solutions"] == rows[0]["solutions"]
 
 
 def test_cards_carry_the_facts_of_a_problem():
