@@ -7,8 +7,7 @@ completions. Comparing is everything it computes from them: differences, bands, 
 saturation, rare problems, diversity, cost, guessing floor.
 """
 
-import argparse
-import sys
+import statistics
 import tempfile
 import time
 from pathlib import Path
@@ -19,6 +18,7 @@ from prerl_eval import store
 from prerl_eval.comparison.compare import compare_sides
 from prerl_eval.comparison.plan import Plan, plan_comparison
 from prerl_eval.comparison.sides import parse_groups
+from tests.speed.rows import Measured, Row, script
 
 BOUND = 1.0
 SAMPLES = 128
@@ -83,9 +83,9 @@ def read_all(folders: list[Path]) -> Plan:
     return plan
 
 
-def compare(quick: bool = False) -> bool:
-    """Print both times and their ratio; true where comparing takes less time than reading."""
-    problems, rounds = (100, 1) if quick else (500, 3)
+def measure(quick: bool = False) -> Measured:
+    """CPU seconds of both, medians of rounds in turn."""
+    problems, rounds = (100, 3) if quick else (500, 7)
     source = np.random.default_rng(0)
     chances = source.beta(0.4, 0.6, problems)
     trained = np.where(source.random(problems) < 0.1, 0.0, np.minimum(1.0, 1.4 * chances))
@@ -97,23 +97,24 @@ def compare(quick: bool = False) -> bool:
         compare_sides(read_all(folders))  # imports and caches of the file system: not counted
         reading, comparing = [], []
         for _ in range(rounds):
-            start = time.perf_counter()
+            start = time.process_time()
             plan = read_all(folders)
-            middle = time.perf_counter()
+            middle = time.process_time()
             compare_sides(plan)
             reading.append(middle - start)
-            comparing.append(time.perf_counter() - middle)
-    ratio = min(comparing) / min(reading)
-    print(
-        f"\nComparing two models on {problems} problems x {SAMPLES} samples (wall seconds, best of {rounds})"
+            comparing.append(time.process_time() - middle)
+    row = Row(
+        name=f"the whole comparison of two models, {problems} problems × {SAMPLES} samples",
+        unit="CPU s",
+        prerl=statistics.median(comparing),
+        peer_name="reading their samples",
+        peer=statistics.median(reading),
+        ratio=statistics.median(own / peer for own, peer in zip(comparing, reading, strict=True)),
+        ratio_is="times its time",
+        bound=BOUND,
     )
-    print(f"  reading counts from the store  {min(reading):8.2f}")
-    print(f"  the whole comparison           {min(comparing):8.2f}")
-    print(f"  ratio                          {ratio:8.2f}   (bound {BOUND:g})")
-    return ratio < BOUND
+    return Measured([row])
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="100 problems")
-    sys.exit(0 if compare(quick=parser.parse_args().quick) else 1)
+    script(measure)

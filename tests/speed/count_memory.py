@@ -1,23 +1,30 @@
-"""`prerl-behavior count` on files of growing size: peak memory must not grow with them.
+"""`prerl-behavior count` on files of growing size: CPU time, and peak memory, which must not grow with them.
 
     python -m tests.speed.count_memory [--sizes 100 500 2000]
 
 Responses are made up (words of a small vocabulary, phrases of reflection among them), 4 to a problem, with
 prompts that are quoted, so that every part of the counting has work. Each size is counted by a process of
-its own.
+its own. The peer reads the same file by Python's json alone, line by line.
 """
+
+from __future__ import annotations
 
 import argparse
 import json
 import random
-import subprocess
 import sys
 import tempfile
-import time
+from collections.abc import Sequence
 from pathlib import Path
 
-GROWTH = 48
-"""Megabytes that the largest file may take more than the smallest."""
+from tests.speed.process import Cost, run_command, run_program
+from tests.speed.rows import Line, Measured, Row, show
+
+SIZES = (10**7, 10**8, 10**9)
+GROWTH = 1.5
+"""Memory for the largest file over that for the smallest."""
+FLAT = 0.1
+"""Bound of the exponent of memory: a tenfold file may take a quarter more."""
 
 WORDS = "the sum of these numbers is equal to some value so we take this term and find each side".split()  # noqa: SIM905
 PHRASES = (
@@ -28,25 +35,23 @@ PHRASES = (
     "$x^2 + 1$",
 )
 
-PROGRAM = """
-import resource, sys
-from behavior.report import CountOptions, count_words
-found = count_words(CountOptions([sys.argv[1]]))
-(run,) = found["runs"].values()
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-print(run["responses"], run["labels"]["reflection"]["count"], peak)
+READ = """
+import json, sys
+with open(sys.argv[1], encoding="utf-8") as lines:
+    for line in lines:
+        json.loads(line)
 """
 
 
-def write_file(file: Path, megabytes: int) -> None:
-    """A jsonl file of at least this size; the same seed for every size."""
+def write_file(file: Path, size: int) -> None:
+    """A jsonl file of at least `size` bytes; the same seed for every size."""
     draws = random.Random(0)
     paragraphs = [
         " ".join([draws.choice(PHRASES), *draws.choices(WORDS, k=60)]).capitalize() + "." for _ in range(5000)
     ]
     written = problem = 0
     with file.open("w") as stream:
-        while written < megabytes << 20:
+        while written < size:
             prompt = f"Problem {problem}: " + " ".join(draws.choices(WORDS, k=40))
             for _ in range(4):
                 text = "\n\n".join([prompt, *draws.choices(paragraphs, k=draws.randint(3, 40))])
@@ -54,39 +59,51 @@ def write_file(file: Path, megabytes: int) -> None:
             problem += 1
 
 
-def compare(sizes: list[int]) -> bool:
-    """Print one line per size; whether memory stayed flat."""
-    peaks = []
-    for size in sizes:
-        with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder) / "made-up.jsonl"
-            write_file(file, size)
-            began = time.perf_counter()
-            done = subprocess.run(
-                [sys.executable, "-c", PROGRAM, str(file)], capture_output=True, text=True, check=True
-            )
-        responses, count, kilobytes = map(int, done.stdout.split())
-        seconds = time.perf_counter() - began
-        peaks.append(kilobytes / 1024)
-        print(
-            f"{size:6,} MB  {responses:9,} responses  {count:9,} reflections  {seconds:7.1f} s  "
-            f"{size / seconds:5.1f} MB/s  peak {peaks[-1]:5.0f} MB",
-            flush=True,
-        )
-    held = max(peaks) - peaks[0] <= GROWTH
-    print(
-        f"peak memory grew by {max(peaks) - peaks[0]:.0f} MB (bound {GROWTH}): {'held' if held else 'MISSED'}"
+def count(size: int) -> tuple[Cost, Cost]:
+    """What counting a file of so many bytes costs, and what reading it does."""
+    with tempfile.TemporaryDirectory(prefix="speed-") as folder:
+        file = Path(folder) / "made-up.jsonl"
+        write_file(file, size)
+        return run_command("behavior.cli", "count", file), run_program(READ, file)
+
+
+def measure_sizes(sizes: Sequence[int]) -> Measured:
+    """Two lines and the memory of the largest against the smallest."""
+    costs = [count(size) for size in sizes]
+    own = [cost for cost, _ in costs]
+    peer = [cost for _, cost in costs]
+    name, reader = "`prerl-behavior count`", "reading the same file by json alone"
+    row = Row(
+        name=f"memory of {name} for {sizes[-1] / 1e6:,.0f} MB of text",
+        unit="MB",
+        prerl=own[-1].memory,
+        peer_name=f"itself for {sizes[0] / 1e6:,.0f} MB",
+        peer=own[0].memory,
+        ratio=own[-1].memory / own[0].memory,
+        ratio_is="times as much",
+        bound=GROWTH,
     )
-    return held
+    unit = "bytes of text"
+    time = Line(name, "CPU s", unit, sizes, [c.cpu for c in own], reader, [c.cpu for c in peer])
+    memory = Line(f"{name}, peak memory", "MB", unit, sizes, [c.memory for c in own], bound=FLAT)
+    rate = sizes[-1] / 1e6 / own[-1].cpu
+    return Measured([row], [time, memory], [f"{name} counts {rate:.1f} MB of its file per CPU second."])
+
+
+def measure(quick: bool = False) -> Measured:
+    """10 MB to 1 GB."""
+    return measure_sizes((10**6, 10**7) if quick else SIZES)
 
 
 def main() -> None:
-    """Parse sizes, compare, exit 1 where memory grew."""
+    """Parse sizes, measure, exit 1 where memory grew."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--sizes", type=int, nargs="+", default=[100, 500], help="megabytes")
-    sys.exit(0 if compare(parser.parse_args().sizes) else 1)
+    parser.add_argument("--sizes", type=int, nargs="+", default=[100, 500], help="megabytes (10^6 bytes)")
+    measured = measure_sizes([10**6 * size for size in parser.parse_args().sizes])
+    show(measured)
+    sys.exit(0 if measured.held else 1)
 
 
 if __name__ == "__main__":

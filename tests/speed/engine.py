@@ -2,13 +2,12 @@
 
 Same loaded model, same prompts, same batch size (transformers) or the same AsyncLLM (vllm). The bare
 engine only generates; the run loop also seeds every row by itself, decodes text, grades and stores.
-Start-up is in neither. `python -m tests.speed.engine vllm` does vllm, where it is installed.
+Start-up is in neither.
 """
 
 import asyncio
 import os
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -25,6 +24,7 @@ from prerl_eval.plan import RunOptions, RunPlan, plan_run
 from prerl_eval.problems import load_problems
 from prerl_eval.run import execute
 from prerl_eval.store import read_samples
+from tests.speed.rows import Measured, Row, Unavailable, script
 
 BOUND = 1.10
 BASE = Path(__file__).resolve().parents[2] / "results" / "base-nano"
@@ -125,11 +125,11 @@ def make_plan(engine: str, checkpoint: Checkpoint, problems: int, out: Path) -> 
     return plan_run(options, engine, checkpoint, cards, loaded, 1)
 
 
-def compare_engine(name: str, run: Bare, quick: bool) -> bool:
-    """Print both sides' medians and their ratio; true where the bound holds."""
+def measure_engine(name: str, label: str, run: Bare, quick: bool) -> Measured:
+    """Both sides' median speeds and the median ratio of pairs in turn."""
     engine = make_engine(name, batch_size=BATCH if name == "transformers" else None)
     checkpoint = open_checkpoint(str(BASE))
-    problems, pairs = (8, 3) if quick else (32, 7)
+    problems, pairs = (8, 2) if quick else (32, 5)
     timings: list[tuple[Timing, Timing]] = []
     try:
         with tempfile.TemporaryDirectory() as folder, GradingPool() as pool:
@@ -147,26 +147,36 @@ def compare_engine(name: str, run: Bare, quick: bool) -> bool:
                     timings.append((ours, peer))
     finally:
         engine.close()
-    ratio = statistics.median(ours.per_token / peer.per_token for ours, peer in timings)
-    print(f"\nsampling, grading and storing against bare {name}: countdown, {problems} x {N} samples of")
-    print("results/base-nano, one start of the engine (tokens per second, median of pairs in turn)")
-    for label, side in (("prerl-eval run loop", 0), (f"bare {name}", 1)):
-        speeds = [pair[side].tokens / pair[side].seconds for pair in timings]
-        print(f"  {label:<24}{statistics.median(speeds):>9,.0f}")
-    print(f"  ratio of times per token{ratio:>9.2f}  (bound {BOUND})")
-    return ratio <= BOUND
+    own, peer = (
+        statistics.median(pair[side].tokens / pair[side].seconds for pair in timings) for side in (0, 1)
+    )
+    row = Row(
+        name=f"sampling, grading and storing {problems} × {N} samples of results/base-nano, {name}",
+        unit="tokens/s",
+        prerl=own,
+        peer_name=label,
+        peer=peer,
+        ratio=statistics.median(ours.per_token / bare.per_token for ours, bare in timings),
+        ratio_is="times its time per token",
+        bound=BOUND,
+    )
+    return Measured([row])
 
 
-def compare(quick: bool = False) -> bool:
-    """transformers, and vllm where it is installed."""
-    held = compare_engine("transformers", bare_transformers, quick)
+def measure(quick: bool = False) -> Measured:
+    """Against transformers' `generate`."""
+    return measure_engine(
+        "transformers", "bare `transformers.generate`, same batches", bare_transformers, quick
+    )
+
+
+def measure_vllm(quick: bool = False) -> Measured:
+    """Against vLLM's AsyncLLM. Raises Unavailable where vLLM is not installed."""
     if not find_spec("vllm"):
-        print("\nvllm: not installed here; run `python -m tests.speed.engine vllm` where it is (.venv-vllm)")
-        return held
-    return compare_engine("vllm", bare_vllm, quick) and held
+        raise Unavailable("no vLLM here")
+    os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
+    return measure_engine("vllm", "bare vLLM (CPU build), one engine", bare_vllm, quick)
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
-    held = compare_engine("vllm", bare_vllm, quick=False) if sys.argv[1:] == ["vllm"] else compare()
-    sys.exit(0 if held else 1)
+    script(measure_vllm if find_spec("vllm") else measure)

@@ -7,14 +7,13 @@ but answer their alarm, and repeat like the rest. Math-Verify runs as its users 
 parse answer, verify, with its default timeouts. Verdicts must be equal wherever it answers.
 """
 
-import argparse
 import logging
 import random
-import sys
 import time
 
 from prerl_eval.grading import GradingPool
 from prerl_eval.problems import Problem
+from tests.speed.rows import Measured, Row, script
 
 BOUND = 10.0
 SAMPLES = 32
@@ -75,8 +74,8 @@ def sequential(pairs: list[tuple[str, str]]) -> list[bool | None]:
     return verdicts
 
 
-def compare(quick: bool = False) -> bool:
-    """Print both times and their ratio; true where the bound holds and no verdict differs."""
+def measure(quick: bool = False) -> Measured:
+    """Both wall times, their ratio, and the number of verdicts that differ."""
     logging.disable(logging.WARNING)
     problems = 60 if quick else 500
     pairs = make_set(problems)
@@ -93,18 +92,26 @@ def compare(quick: bool = False) -> bool:
     their_seconds = time.perf_counter() - start
     answered = [(a, b) for a, b in zip(ours, theirs, strict=True) if b is not None]
     differing = sum((a.status == "correct") != b for a, b in answered)
-    ratio = their_seconds / our_seconds
     repeats = 1 - len(set(pairs)) / len(pairs)
-    print(f"\nGrading {problems} x {SAMPLES} completions ({repeats:.0%} repeats; wall seconds)")
     timeouts = sum(verdict.status == "timeout" for verdict in ours)
-    print(f"  prerl                     {our_seconds:8.1f}   {timeouts} timeouts")
-    print(f"  sequential math-verify    {their_seconds:8.1f}   {len(theirs) - len(answered)} timeouts")
-    print(f"  ratio                     {ratio:8.1f}   (bound {BOUND:g})")
-    print(f"  verdicts that differ where math-verify answers: {differing} of {len(answered)}")
-    return ratio >= BOUND and differing == 0
+    row = Row(
+        name=f"grading {problems} × {SAMPLES} completions, {repeats:.0%} repeats, {HANGING:.1%} that hang",
+        unit="s",
+        prerl=our_seconds,
+        peer_name="sequential math-verify",
+        peer=their_seconds,
+        ratio=their_seconds / our_seconds,
+        ratio_is="times faster",
+        bound=BOUND,
+        bound_is="at least",
+        differing=differing,
+    )
+    note = (
+        f"Of the {len(answered):,} completions that math-verify answers, {differing} are graded differently; "
+        f"it gives up on {len(theirs) - len(answered)}, prerl on {timeouts}."
+    )
+    return Measured([row], notes=[note])
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="60 problems")
-    sys.exit(0 if compare(quick=parser.parse_args().quick) else 1)
+    script(measure)

@@ -13,10 +13,8 @@ import json
 import os
 import random
 import re
-import subprocess
 import sys
 import tempfile
-import time
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +23,8 @@ from prerl_eval import store
 from prerl_eval.annotations import Annotation, write_about, write_annotations
 from tests.conftest import REPO
 from tests.speed.counting import PLAIN
+from tests.speed.process import run_command
+from tests.speed.rows import Measured, Row, show
 
 BOUND = 1.4
 PROBLEMS, SAMPLES, RUNS, TOKENS = 30, 32, ("base", "grpo", "dsrl"), 4000
@@ -142,35 +142,32 @@ def gzip_of_texts(runs: list[Path]) -> tuple[int, int]:
     return raw, packed + len(stream.flush())
 
 
-def compare(quick: bool = False) -> bool:
-    """Print sizes, time and memory; true where the page is at most BOUND times the gzip of its texts."""
+def measure(quick: bool = False) -> Measured:
+    """The size of the page and of the gzip of its texts; time and memory of the command as a note."""
     problems = 6 if quick else PROBLEMS
     with tempfile.TemporaryDirectory() as folder:
         runs = write_runs(Path(folder), problems)
         raw, packed = gzip_of_texts(runs)
         out = Path(folder) / "report.html"
         base, *others = map(str, runs)
-        command = [sys.executable, "-c", PROGRAM, "report", *others, "--base", base, "--out", str(out)]
-        start = time.perf_counter()
-        done = subprocess.run(command, check=True, capture_output=True, text=True)
-        seconds, size = time.perf_counter() - start, out.stat().st_size
-    memory = float(done.stdout.split()[-1])
-    print(f"\nA report of {problems} problems x {SAMPLES} samples x {len(RUNS)} runs x {TOKENS:,} tokens")
-    print(f"  its texts                 {raw / 1e6:8.2f} MB")
-    print(f"  gzip -9 of its texts      {packed / 1e6:8.2f} MB")
-    print(f"  report.html               {size / 1e6:8.2f} MB")
-    print(f"  ratio                     {size / packed:8.3f}   (bound {BOUND:g})")
-    print(f"  the command took {seconds:.1f} s and {memory:.0f} MB of memory at most")
-    return size <= BOUND * packed
-
-
-PROGRAM = """
-import resource, sys
-sys.argv[0] = "prerl-eval"
-from prerl_eval.cli import app
-app(standalone_mode=False)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
-"""
+        cost = run_command("prerl_eval.cli", "report", *others, "--base", base, "--out", out)
+        size = out.stat().st_size
+    traces = problems * SAMPLES * len(RUNS)
+    row = Row(
+        name=f"the size of a report of {traces:,} traces of {TOKENS:,} tokens",
+        unit="MB",
+        prerl=size / 1e6,
+        peer_name="gzip -9 of its texts",
+        peer=packed / 1e6,
+        ratio=size / packed,
+        ratio_is="times its size",
+        bound=BOUND,
+    )
+    note = (
+        f"The report's texts are {raw / 1e6:.1f} MB; the command took {cost.cpu:.1f} CPU s and at most "
+        f"{cost.memory:.0f} MB of memory."
+    )
+    return Measured([row], notes=[note])
 
 
 if __name__ == "__main__":
@@ -181,4 +178,6 @@ if __name__ == "__main__":
     if options.keep:
         print(*write_runs(options.keep))
         sys.exit(0)
-    sys.exit(0 if compare(quick=options.quick) else 1)
+    measured = measure(options.quick)
+    show(measured)
+    sys.exit(0 if measured.held else 1)

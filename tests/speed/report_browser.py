@@ -6,16 +6,15 @@ open means until the page's load event, shown until the first trace stands on th
 was drawn. A switch ends two frames after the trace has changed, so its least is what two frames take.
 """
 
-import argparse
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 
 from tests.browser import Chromium, find_chromium
+from tests.speed.process import run_command
 from tests.speed.report import PROBLEMS, write_runs
+from tests.speed.rows import Measured, Row, Unavailable, script
 
 BOUND, ROUNDS, SWITCHES = 3.0, 7, 50
 
@@ -52,9 +51,7 @@ def write_report(folder: Path, problems: int) -> Path:
     """The report of tests/speed/report.py."""
     base, *others = map(str, write_runs(folder, problems))
     out = folder / "report.html"
-    code = "import sys; sys.argv[0] = 'prerl-eval'; from prerl_eval.cli import app; app()"
-    command = [sys.executable, "-c", code, "report", *others, "--base", base, "--out", str(out)]
-    subprocess.run(command, check=True, capture_output=True)
+    run_command("prerl_eval.cli", "report", *others, "--base", base, "--out", out)
     return out
 
 
@@ -65,12 +62,11 @@ def write_empty(out: Path, size: int) -> Path:
     return out
 
 
-def compare(quick: bool = False) -> bool:
-    """Print times; true where opening takes at most BOUND times the empty page's, by medians."""
+def measure(quick: bool = False) -> Measured:
+    """Wall times, medians of rounds in turn. Raises Unavailable where there is no Chromium."""
     program = find_chromium()
     if program is None:
-        print("\nNo Chromium here: how fast a report opens was not measured")
-        return True
+        raise Unavailable("no Chromium here")
     problems = 6 if quick else PROBLEMS
     with tempfile.TemporaryDirectory() as folder:
         report = write_report(Path(folder), problems)
@@ -84,7 +80,7 @@ def compare(quick: bool = False) -> bool:
             browser.close()
 
 
-def _measure(browser: Chromium, report: Path, empty: Path, problems: int) -> bool:
+def _measure(browser: Chromium, report: Path, empty: Path, problems: int) -> Measured:
     opened, shown, peer = [], [], []
     for _ in range(ROUNDS):
         browser.open("about:blank")
@@ -94,25 +90,29 @@ def _measure(browser: Chromium, report: Path, empty: Path, problems: int) -> boo
         opened.append(browser.open(report.as_uri()))
         browser.run(SHOWN)
         shown.append(time.perf_counter() - start)
-    ratio = statistics.median(opened) / statistics.median(peer)
-    print(f"\nA report of {report.stat().st_size / 1e6:.1f} MB in Chromium, medians of {ROUNDS} rounds")
-    print(f"  an empty page as large    {1000 * statistics.median(peer):8.0f} ms to open")
-    print(f"  the report                {1000 * statistics.median(opened):8.0f} ms to open")
-    print(f"  with its first trace      {1000 * statistics.median(shown):8.0f} ms")
-    print(f"  ratio                     {ratio:8.2f}   (bound {BOUND:g})")
-    for name, change in (("another sample", SAMPLE), ("another problem", PROBLEM)):
+    row = Row(
+        name=f"opening a report of {report.stat().st_size / 1e6:.1f} MB in Chromium",
+        unit="ms",
+        prerl=1000 * statistics.median(opened),
+        peer_name="an empty page of its size",
+        peer=1000 * statistics.median(peer),
+        ratio=statistics.median(opened) / statistics.median(peer),
+        ratio_is="times its time",
+        bound=BOUND,
+    )
+    notes = [f"The opened report shows its first trace after {1000 * statistics.median(shown):.0f} ms."]
+    for name, change in (("sample", SAMPLE), ("problem", PROBLEM)):
         steps = (change.replace("PLACE", str(place)) for place in range(SWITCHES))
         codes = (SWITCH.replace("CHANGE", step.replace("PROBLEMS", str(problems))) for step in steps)
         times = [browser.run(code) for code in codes]
-        print(
-            f"  {name:26}{statistics.median(times):8.0f} ms median, {max(times):.0f} ms worst of {SWITCHES}"
+        notes.append(
+            f"Another {name} of an opened report shows after {statistics.median(times):.0f} ms (median of "
+            f"{SWITCHES}; worst {max(times):.0f} ms)."
         )
-    print(f"  a search of all responses {browser.run(SEARCH):8.0f} ms")
+    notes.append(f"A search of all its responses takes {browser.run(SEARCH):.0f} ms.")
     assert browser.run("document.querySelector('.matches').textContent") == NONE
-    return ratio <= BOUND
+    return Measured([row], notes=notes)
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="6 problems")
-    sys.exit(0 if compare(quick=parser.parse_args().quick) else 1)
+    script(measure)

@@ -8,10 +8,8 @@ as many rows each. CPU seconds; loading the model is in neither. One model is re
 larger with a vocabulary of 8,192.
 """
 
-import argparse
 import shutil
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -31,6 +29,7 @@ from prerl_eval.scoring.logprobs import Scorer
 from prerl_eval.scoring.plan import BATCH_TOKENS, ScoreOptions, ScorePlan, plan_score
 from prerl_eval.scoring.responses import Responses
 from prerl_eval.scoring.score import fill
+from tests.speed.rows import Measured, Row, script
 
 BOUND = 1.3
 BASE = Path(__file__).resolve().parents[2] / "results" / "base-nano"
@@ -106,8 +105,8 @@ def cpu_seconds(work: Callable[[], None]) -> float:
     return time.process_time() - start
 
 
-def compare_model(label: str, folder: Path, run: Path, pairs: int) -> bool:
-    """Print the CPU seconds of the three and the ratios; true where the bound holds."""
+def measure_model(label: str, folder: Path, run: Path, pairs: int) -> Measured:
+    """CPU seconds of the three, and the ratio to the pass over the same batches."""
     plan = plan_score(ScoreOptions(run=run, ckpt=[str(folder)]))[0]
     engine = TransformersEngine()
     engine.load(open_checkpoint(str(folder)))
@@ -130,17 +129,23 @@ def compare_model(label: str, folder: Path, run: Path, pairs: int) -> bool:
                 timings.append([found[place] for place in range(3)])
     finally:
         engine.close()
-    ratio = statistics.median(first / second for first, second, _ in timings)
     tokens = sum(len(prefix) + len(completion) for batch in sorted_batches for prefix, completion in batch)
-    print(f"\nscoring {len(responses):,} stored responses under {label}: {tokens:,} tokens, CPU seconds")
-    for name, place in (("prerl-eval score", 0), ("bare, same batches", 1), ("bare, in stored order", 2)):
-        print(f"  {name:<24}{statistics.median(timing[place] for timing in timings):>9.2f}")
-    print(f"  ratio to same batches   {ratio:>9.2f}  (bound {BOUND})")
-    return ratio <= BOUND
+    own, same, plain = (statistics.median(timing[place] for timing in timings) for place in range(3))
+    row = Row(
+        name=f"`prerl-eval score` of {len(responses):,} stored responses ({tokens:,} tokens), {label}",
+        unit="CPU s",
+        prerl=own,
+        peer_name="a bare forward pass of the same padded batches",
+        peer=same,
+        ratio=statistics.median(first / second for first, second, _ in timings),
+        ratio_is="times its time",
+        bound=BOUND,
+    )
+    return Measured([row], notes=[f"Scoring, {label}: a bare pass in stored order takes {plain:.2f} CPU s."])
 
 
-def compare(quick: bool = False) -> bool:
-    """Both models on one run that is sampled on the spot; true where the bound holds for both."""
+def measure(quick: bool = False) -> Measured:
+    """Both models on one run that is sampled on the spot."""
     problems, n, pairs = (8, 16, 3) if quick else (16, 32, 5)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -153,14 +158,13 @@ def compare(quick: bool = False) -> bool:
             out=folder / "run",
         )
         (run,) = evaluate(options)
-        held = [
-            compare_model("results/base-nano", BASE, run, pairs),
-            compare_model("a larger random model", larger_model(folder / "larger"), run, min(pairs, 3)),
-        ]
-    return all(held)
+        return measure_model("results/base-nano", BASE, run, pairs) + measure_model(
+            "a random model of 7M parameters, vocabulary 8,192",
+            larger_model(folder / "larger"),
+            run,
+            min(pairs, 3),
+        )
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a smaller run, same comparison")
-    sys.exit(0 if compare(parser.parse_args().quick) else 1)
+    script(measure)

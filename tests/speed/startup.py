@@ -7,6 +7,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from tests.speed.rows import Measured, Row, script
+
 BOUND = 1.6
 
 EMPTY = """
@@ -24,8 +26,8 @@ def seconds(command: list[str]) -> float:
     return time.perf_counter() - start
 
 
-def compare(quick: bool = False) -> bool:
-    """Print both medians and their ratio; true where the bound holds."""
+def measure(quick: bool = False) -> Measured:
+    """Both medians and the median ratio of pairs."""
     with tempfile.TemporaryDirectory() as folder:
         empty = Path(folder) / "empty.py"
         empty.write_text(EMPTY)
@@ -34,12 +36,18 @@ def compare(quick: bool = False) -> bool:
         seconds(peer), seconds(ours)
         pairs = [(seconds(ours), seconds(peer)) for _ in range(5 if quick else 15)]
     ratio = statistics.median(a / b for a, b in pairs)
-    print("\n`prerl-eval --help` against an empty typer app (wall seconds, median of pairs in turn)")
-    print(f"  prerl-eval --help    {statistics.median(a for a, _ in pairs):.3f}")
-    print(f"  empty app --help     {statistics.median(b for _, b in pairs):.3f}")
-    print(f"  ratio                {ratio:.2f}  (bound {BOUND})")
-    return ratio <= BOUND
+    row = Row(
+        name="`prerl-eval --help`",
+        unit="s",
+        prerl=statistics.median(a for a, _ in pairs),
+        peer_name="the `--help` of an empty typer app",
+        peer=statistics.median(b for _, b in pairs),
+        ratio=ratio,
+        ratio_is="times its time",
+        bound=BOUND,
+    )
+    return Measured([row])
 
 
 if __name__ == "__main__":
-    sys.exit(0 if compare() else 1)
+    script(measure)

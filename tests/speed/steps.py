@@ -34,6 +34,8 @@ from prerl_train.train import build_trainer, load_model
 from prerl_train.train_plan import TrainPlan, plan_training
 from tests.speed.injected import distance, gradient
 from tests.speed.released import columns
+from tests.speed.rows import Measured
+from tests.speed.rows import Row as Compared
 
 BOUND = 1.15
 EQUAL = 1e-4
@@ -193,36 +195,39 @@ def run_pairs(steps: int, out: Path) -> Pairs:
     return pairs
 
 
-def compare(quick: bool = False) -> bool:
-    """Print the step's CPU seconds on both sides and its parts; true where the bound holds."""
+def measure(quick: bool = False) -> Measured:
+    """The step's CPU seconds on both sides; its parts as notes."""
     # The run's own progress would stand between the tables.
     with tempfile.TemporaryDirectory(prefix="speed-") as folder, redirect_stderr(io.StringIO()):
         pairs = run_pairs(5 if quick else 21, Path(folder) / "run")
-    ratio = statistics.median(a / b for (_, a), (_, b) in zip(pairs.trainer, pairs.bare, strict=True))
-    far = max(pairs.distances)
-    print("\na whole step of `prerl-train grpo --recipe nano` against a bare torch loop, same rows and")
-    print("micro-batches (CPU seconds of the training process, medians of steps in turn)")
-    print(f"  {'':<14}{'sampling':>9}{'the rest':>10}{'step':>8}")
-    for name, side in (("prerl-train", pairs.trainer), ("bare loop", pairs.bare)):
-        sampling = statistics.median(part for part, _ in side)
-        rest = statistics.median(whole - part for part, whole in side)
-        print(
-            f"  {name:<14}{sampling:>9.2f}{rest:>10.2f}{statistics.median(whole for _, whole in side):>8.2f}"
-        )
-    print(f"  ratio of steps{ratio:>27.2f}   (bound {BOUND}); gradients differ by {far:.1e}")
-    describe_time(pairs.facts)
-    return ratio <= BOUND and far < EQUAL
+    row = Compared(
+        name="a whole step of `prerl-train grpo --recipe nano`",
+        unit="CPU s",
+        prerl=statistics.median(whole for _, whole in pairs.trainer),
+        peer_name="a bare torch loop, same rows and micro-batches",
+        peer=statistics.median(whole for _, whole in pairs.bare),
+        ratio=statistics.median(a / b for (_, a), (_, b) in zip(pairs.trainer, pairs.bare, strict=True)),
+        ratio_is="times its time",
+        bound=BOUND,
+        differing=int(max(pairs.distances) >= EQUAL),
+    )
+    notes = [
+        f"Of a step {name} spends {statistics.median(part for part, _ in side):.2f} CPU s in sampling, "
+        f"{statistics.median(whole - part for part, whole in side):.2f} in the rest."
+        for name, side in (("the trainer", pairs.trainer), ("the bare loop", pairs.bare))
+    ]
+    return Measured([row], notes=[*notes, describe_time(pairs.facts)])
 
 
-def describe_time(facts: list[dict[str, Any]]) -> None:
-    """Print the share of each part of a step (wall seconds, medians over updates) and tokens per second."""
+def describe_time(facts: list[dict[str, Any]]) -> str:
+    """The share of each part of a step (wall seconds, medians over updates) and tokens per second."""
     wholes = [sum(fact["seconds"].values()) for fact in facts]
-    print("where a step's wall time goes (medians)")
+    parts = []
     for part in ("sampling", "reward", "update"):
-        seconds = statistics.median(fact["seconds"][part] for fact in facts)
         share = statistics.median(
             fact["seconds"][part] / whole for fact, whole in zip(facts, wholes, strict=True)
         )
         speeds = [speed for fact in facts if (speed := fact["tokens_per_second"].get(part))]
-        tokens = f"{statistics.median(speeds):>8,.0f} tokens/s" if speeds else ""
-        print(f"  {part:<14}{seconds:>9.2f} s{share:>8.0%}{tokens:>18}")
+        tokens = f" ({statistics.median(speeds):,.0f} tokens/s)" if speeds else ""
+        parts.append(f"{part} {share:.0%}{tokens}")
+    return f"A nano step's wall time: {', '.join(parts)}."

@@ -5,12 +5,9 @@ A warm-up (NSR-PreRL) update of DSRLTrainer against the released implementation'
 GRPOTrainer's on the same rollouts. CPU seconds of one torch thread, sides in turn, medians; gradients
 must be equal. A trainer's update is its whole step less rollout and reward, so all that it does around
 the arithmetic counts against it; the released peer is a bare loop. Whole steps are in steps.py.
-`python -m tests.speed.training [--quick]` prints all of it.
 """
 
-import argparse
 import statistics
-import sys
 import warnings
 from collections.abc import Sequence
 
@@ -19,6 +16,7 @@ import torch
 from prerl_train import DSRLConfig, DSRLTrainer
 from tests.speed.injected import LONGEST, Injected, Rows, distance, first_rows, gradient
 from tests.speed.released import ReleasedWarmup, padding
+from tests.speed.rows import Measured, Row, script
 
 CONTRIBUTING = 0.40
 PADDED_BOUND, REMOVED_BOUND = 4.0, 2.0
@@ -30,8 +28,8 @@ USEFUL = ((0.35, 128, 0.75), (0.50, 200, 0.60))
 20-50% that is reported at 8,192 tokens, and the end that favours the peer."""
 
 
-def compare_warmup(quick: bool) -> bool:
-    """Print the released update's seconds over ours; true where bounds hold and gradients agree."""
+def measure_warmup(quick: bool) -> Measured:
+    """The released update's seconds over ours."""
     rows = first_rows(
         lambda rows: is_long(rows) and abs(rows.contributing - CONTRIBUTING) < 0.005,
         problems=PROBLEMS, median=128, sigma=0.75, mixed=0.75,
@@ -44,24 +42,29 @@ def compare_warmup(quick: bool) -> bool:
     pairs: list[tuple[float, ...]] = []
     for _ in range(2 if quick else 6):
         pairs.append((statistics.median(ours.run()), *(peer.update() for peer in peers.values())))
-    print(f"\none NSR-PreRL update: {describe(rows)}, {rows.contributing:.0%} of tokens contribute")
-    print("against the released implementation's arithmetic (CPU seconds, medians of runs in turn)")
-    print(f"  {'DSRLTrainer':<34}{median(pairs, 0):>8.2f}")
-    held = True
+    measured = Measured(notes=[f"The NSR-PreRL batch: {describe(rows)}."])
     for place, (name, peer) in enumerate(peers.items(), start=1):
-        bound = PADDED_BOUND if name == "padded" else REMOVED_BOUND
-        ratio = statistics.median(pair[place] / pair[0] for pair in pairs)
-        far = distance(ours.clock.gradient, gradient(peer.model))
-        held = held and ratio >= bound and far < EQUAL
-        print(f"  released, {name:<24}{median(pairs, place):>8.2f}   {padding(peer.prompted):.0%} padding")
-        print(f"    ratio{ratio:>37.1f}   (bound {bound:g}); gradients differ by {far:.1e}")
-        for part, seconds in peer.seconds.items():
-            print(f"      {part:<38}{seconds / len(pairs):>6.2f}")
-    return held
+        parts = ", ".join(f"{part} {seconds / len(pairs):.2f}" for part, seconds in peer.seconds.items())
+        measured.notes.append(f"Released, {name}, {padding(peer.prompted):.0%} padding, CPU s: {parts}.")
+        measured.rows.append(
+            Row(
+                name=f"one NSR-PreRL update, {rows.contributing:.0%} of tokens contribute",
+                unit="CPU s",
+                prerl=median(pairs, 0),
+                peer_name=f"the released implementation's arithmetic, {name}",
+                peer=median(pairs, place),
+                ratio=statistics.median(pair[place] / pair[0] for pair in pairs),
+                ratio_is="times less time",
+                bound=PADDED_BOUND if name == "padded" else REMOVED_BOUND,
+                bound_is="at least",
+                differing=int(distance(ours.clock.gradient, gradient(peer.model)) >= EQUAL),
+            )
+        )
+    return measured
 
 
-def compare_grpo(quick: bool, useful: float, median_length: int, sigma: float) -> bool:
-    """Print stock GRPOTrainer's seconds over ours; true where the bound holds and gradients agree."""
+def measure_grpo(quick: bool, useful: float, median_length: int, sigma: float) -> Measured:
+    """Stock GRPOTrainer's seconds over ours."""
     from trl import GRPOConfig, GRPOTrainer
 
     rows = first_rows(
@@ -74,14 +77,19 @@ def compare_grpo(quick: bool, useful: float, median_length: int, sigma: float) -
     pairs: list[tuple[float, ...]] = []
     for _ in range(2 if quick else 5):
         pairs.append((statistics.median(ours.run()), statistics.median(stock.run())))
-    ratio = statistics.median(peer / own for own, peer in pairs)
-    far = distance(ours.clock.gradient, stock.clock.gradient)
-    print(f"\none GRPO update, no group degenerate: {describe(rows)}")
-    print("(CPU seconds of a step less rollout and reward, medians of runs in turn)")
-    print(f"  {'DSRLTrainer':<34}{median(pairs, 0):>8.2f}")
-    print(f"  {'trl.GRPOTrainer':<34}{median(pairs, 1):>8.2f}")
-    print(f"    ratio{ratio:>37.1f}   (bound {GRPO_BOUND}); gradients differ by {far:.1e}")
-    return ratio >= GRPO_BOUND and far < EQUAL
+    row = Row(
+        name=f"one GRPO update, {rows.useful:.0%} useful tokens when padded, no group degenerate",
+        unit="CPU s",
+        prerl=median(pairs, 0),
+        peer_name="`trl.GRPOTrainer`",
+        peer=median(pairs, 1),
+        ratio=statistics.median(peer / own for own, peer in pairs),
+        ratio_is="times less time",
+        bound=GRPO_BOUND,
+        bound_is="at least",
+        differing=int(distance(ours.clock.gradient, stock.clock.gradient) >= EQUAL),
+    )
+    return Measured([row], notes=[f"A GRPO batch: {describe(rows)}."])
 
 
 def is_long(rows: Rows) -> bool:
@@ -104,8 +112,8 @@ def median(pairs: Sequence[Sequence[float]], place: int) -> float:
     return statistics.median(pair[place] for pair in pairs)
 
 
-def compare(quick: bool = False) -> bool:
-    """All comparisons; true where every bound holds."""
+def measure(quick: bool = False) -> Measured:
+    """All comparisons of updates, and of whole steps."""
     from transformers.utils import logging
 
     from tests.speed import steps
@@ -114,11 +122,11 @@ def compare(quick: bool = False) -> bool:
     logging.disable_progress_bar()
     # TRL's and transformers' notes on deprecated settings of their own.
     warnings.simplefilter("ignore")
-    held = [compare_warmup(quick), *(compare_grpo(quick, *spread) for spread in USEFUL), steps.compare(quick)]
-    return all(held)
+    measured = measure_warmup(quick)
+    for spread in USEFUL:
+        measured += measure_grpo(quick, *spread)
+    return measured + steps.measure(quick)
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=compare.__doc__)
-    parser.add_argument("--quick", action="store_true", help="fewer repeats, same comparisons")
-    sys.exit(0 if compare(quick=parser.parse_args().quick) else 1)
+    script(measure)
