@@ -1,8 +1,11 @@
 """`make study`: train and measure what the plan lists and is not there yet, then re-make the tables.
 
 python -m results.study results/nano                      what its data lack yet, resumable
-python -m results.study results/nano --fresh DIR          all of it again, into DIR
+python -m results.study results/nano --dry-run            what that would be, and what it would cost
+python -m results.study results/nano --only ARM           these arms (repeatable)
+python -m results.study results/nano --collect            run nothing, take in what WORK holds
 python -m results.study results/nano --tables             only the tables, from committed data
+python -m results.study results/nano --fresh DIR          all of it again, data and README in DIR
 python -m results.study results/nano --quick --work DIR   does it run at all; commits nothing
 """
 
@@ -16,9 +19,14 @@ from typing import Annotated
 import typer
 
 from prerl_eval.console import run_app
-from results.study.execute import collect_looks, collect_tests, not_committed, run_jobs
-from results.study.plan import load_study
-from results.study.tables import chosen_rates, write_tables
+from prerl_eval.errors import RunStopped
+from results.study.collect import chosen_rates, collect, not_committed
+from results.study.cost import cost_plan
+from results.study.execute import run_jobs
+from results.study.jobs import Job, Jobs
+from results.study.plan import Study
+from results.study.plan_file import load_study
+from results.study.tables import write_tables
 
 
 def main(
@@ -26,31 +34,75 @@ def main(
     work: Annotated[
         Path | None, typer.Option(help="Checkpoints and samples; default: runs/study/NAME.")
     ] = None,
-    workers: Annotated[int, typer.Option(help="Models at a time, one core each.", min=1)] = 2,
+    workers: Annotated[int, typer.Option(help="Commands at a time, one core each.", min=1)] = 2,
+    only: Annotated[list[str] | None, typer.Option(help="Only this arm; repeatable.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run and its cost.")] = False,
+    collect_only: Annotated[
+        bool, typer.Option("--collect", help="Run nothing; take in what is finished.")
+    ] = False,
     tables: Annotated[bool, typer.Option("--tables", help="Only make the tables again.")] = False,
     fresh: Annotated[
         Path | None, typer.Option(help="Make everything again and put data and README here.")
     ] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="One method, one update, five problems.")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="One method and a fork of it, one update, five problems.")
+    ] = False,
 ) -> None:
     """Run a study and make its tables."""
-    study = load_study(folder, quick)
+    study = load_study(folder)
     if tables:
         typer.echo("\n\n".join(write_tables(study)))
         return
-    work = work or Path("runs/study") / folder.name / ("quick" if quick else "")
+    study = study.only(only) if only else study.quick() if quick else study
     if fresh or quick:
-        study = replace(study, folder=fresh or work / "tables")
-        study.folder.mkdir(parents=True, exist_ok=True)
-        for name in ("study.toml", "README.md"):
-            shutil.copy(folder / name, study.folder)
-    first = study.first_jobs()
-    run_jobs(study, not_committed(study, first), work, workers)
-    collect_looks(study, first, work)
-    second = study.second_jobs(chosen_rates(study))
-    run_jobs(study, not_committed(study, second), work, workers)
-    collect_tests(study, [*first, *second], work)
-    typer.echo("\n\n".join(write_tables(study)))
+        work = work or (fresh / "work" if fresh else Path("runs/study") / folder.name / "quick")
+        study = _elsewhere(study, fresh or work / "data")
+    work = work or Path("runs/study") / folder.name
+    if dry_run:
+        typer.echo(cost_plan(study, _everything(study, work), workers))
+        return
+    faults = _make(study, work, 0 if collect_only else workers)
+    if quick:
+        for name in ("looks.csv", "runs.csv"):
+            typer.echo((study.folder / name).read_text(encoding="utf-8"))
+    else:
+        typer.echo("\n\n".join(write_tables(study)))
+    if faults:
+        raise RunStopped(f"{'; '.join(faults)}; run the same command to go on")
+
+
+def _make(study: Study, work: Path, workers: int) -> list[str]:
+    """Run and collect the looks, then what is trained at the rates that they chose; what failed.
+
+    workers: 0 runs nothing.
+    """
+    faults = []
+    for look in (True, False):
+        rates = chosen_rates(study)
+        points = study.look_points() if look else study.points(rates)
+        if workers:
+            jobs = Jobs(study, rates, work).of(not_committed(study, points))
+            faults += run_jobs(jobs, work, workers)
+        collected = collect(study, points, rates, work)
+        left = len(not_committed(study, points))
+        what = "looks" if look else "measurements"
+        typer.echo(f"{study.folder}: {len(collected)} {what} added, {left} of {len(points)} still lacking")
+    return faults
+
+
+def _everything(study: Study, work: Path) -> list[Job]:
+    """Every job that is known before any runs."""
+    rates = chosen_rates(study)
+    points = [*study.look_points(), *study.points(rates)]
+    return Jobs(study, rates, work).of(not_committed(study, points))
+
+
+def _elsewhere(study: Study, folder: Path) -> Study:
+    """The study with its data in another folder, which gets copies of plan and README."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in ("study.toml", "README.md"):
+        shutil.copy(study.folder / name, folder)
+    return replace(study, folder=folder)
 
 
 def command() -> None:

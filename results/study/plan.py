@@ -1,112 +1,215 @@
-"""The plan of a study: which models are trained, and what each is measured on.
+"""The plan of a study: which models are trained, from what, and what each is measured on.
 
-Covers the file results/NAME/study.toml. Does not cover running (results.study.execute).
+Covers the file results/NAME/study.toml and the names of models. Does not cover commands and folders
+(results.study.jobs) or which results are there already (results.study.collect).
 """
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from prerl_eval.errors import UserError
 
+Value = str | int | float | bool
+"""Of an option: a rate is best written as text, "3e-4", which is what the command line then says."""
+
 
 @dataclass(frozen=True)
-class Measurement:
-    """Benchmarks that a model is evaluated on, and samples per problem. name: "val" or "test"."""
+class Measure:
+    """Benchmarks that a model is measured on, and samples per problem. limit: first problems only."""
 
     name: str
     benchmarks: tuple[str, ...]
     n: int
+    temperature: float | None = None
     limit: int | None = None
 
 
 @dataclass(frozen=True)
-class Job:
-    """One model: trained (not where algorithm is "base") and measured.
+class Measured:
+    """Where an arm is measured: after `step` updates of its own (0: a base model), for which seeds."""
 
-    algorithm: a command of prerl-train. lr: as it is written on the command line, "4e-4".
+    step: int
+    measures: tuple[Measure, ...]
+    seeds: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Fork:
+    """An arm begins at another arm's checkpoint of the same seed, with a fresh optimizer."""
+
+    arm: str
+    step: int
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way of training. algorithm: a command of prerl-train, or "base" for a base model as it is.
+
+    options: further flags of that command. rates: the learning rate, or those that are looked at on the
+    validation problems. base: another base model of the plan, "" for the study's own. steps: updates
+    that are made at least; more where a later checkpoint is measured or forked from.
     """
 
+    name: str
     algorithm: str
-    lr: str
-    seed: int
-    measurement: Measurement
+    options: Mapping[str, Value]
+    rates: tuple[str, ...]
+    at: tuple[Measured, ...]
+    base: str = ""
+    fork: Fork | None = None
+    steps: int = 0
 
     @property
-    def model(self) -> str:
-        """Name of the trained model, shared by its measurements."""
-        return "base" if self.algorithm == "base" else f"{self.algorithm}-{self.lr}-{self.seed}"
+    def looks(self) -> tuple[str, ...]:
+        """The rates to choose from; none where the rate is given."""
+        return self.rates if len(self.rates) > 1 else ()
+
+    @property
+    def seeds(self) -> list[int]:
+        """Every seed that is measured anywhere."""
+        return sorted({seed for measured in self.at for seed in measured.seeds})
+
+
+@dataclass(frozen=True)
+class Model:
+    """One trained model, or a base model. steps: updates that it is trained for."""
+
+    arm: Arm
+    lr: str
+    seed: int
+    steps: int
+
+    @property
+    def name(self) -> str:
+        """As in folders and data: "base", "base.NAME" or "ARM-LR-SEED"."""
+        return self.arm.name if self.is_base else f"{self.arm.name}-{self.lr}-{self.seed}"
+
+    @property
+    def is_base(self) -> bool:
+        """Whether nothing is trained."""
+        return self.arm.algorithm == "base"
+
+
+@dataclass(frozen=True)
+class Point:
+    """One measurement of one model after some of its updates."""
+
+    model: Model
+    step: int
+    measure: Measure
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Seconds of one core: of an update, of a sample of an evaluation, of pre-training a base model.
+
+    problems: of a benchmark where no limit is set.
+    """
+
+    update: float
+    sample: float
+    base: float
+    problems: int
 
 
 @dataclass(frozen=True)
 class Study:
-    """What study.toml says.
+    """What study.toml says. look: step and measure by which rates are chosen, with seed 0.
 
-    looks: algorithm -> learning rates that are tried with seed 0 on the validation problems; the best
-    one is then trained with every one of `seeds` and measured on the test problems.
+    bases: name -> options of `prerl-train base`. save_every: updates between checkpoints.
     """
 
     folder: Path
-    base: str
+    model: str
     recipe: str
-    steps: int
-    validation: Measurement
-    test: Measurement
-    base_test: Measurement
-    looks: Mapping[str, tuple[str, ...]]
-    seeds: tuple[int, ...]
+    save_every: int
+    look: tuple[int, Measure]
+    measures: Mapping[str, Measure]
+    bases: Mapping[str, Mapping[str, Value]]
+    arms: Mapping[str, Arm]
+    cost: Cost
 
-    def first_jobs(self) -> list[Job]:
-        """The looks at learning rates, and the base model."""
-        jobs = [Job("base", "", 0, self.base_test)]
-        return jobs + [
-            Job(algorithm, lr, 0, self.validation) for algorithm, rates in self.looks.items() for lr in rates
-        ]
-
-    def second_jobs(self, chosen: Mapping[str, str]) -> list[Job]:
-        """Every seed of every algorithm at its chosen rate, one seed of all algorithms after the other."""
+    def look_points(self) -> list[Point]:
+        """Every rate of the arms that choose one."""
+        step, measure = self.look
         return [
-            Job(algorithm, chosen[algorithm], seed, self.test) for seed in self.seeds for algorithm in chosen
+            Point(Model(arm, lr, 0, step), step, measure) for arm in self.arms.values() for lr in arm.looks
         ]
 
+    def points(self, rates: Mapping[str, str]) -> list[Point]:
+        """What is measured at the chosen rates, one seed of all arms after the other.
 
-def load_study(folder: Path, quick: bool = False) -> Study:
-    """The study of a folder. quick: one algorithm, one update, five problems: does it run at all.
+        rates: arm -> learning rate; arms that still lack theirs are left out.
+        """
+        seeds = sorted({seed for arm in self.arms.values() for seed in arm.seeds})
+        return [
+            Point(self.trained(arm.name, seed, rates), measured.step, measure)
+            for seed in seeds
+            for arm in self.arms.values()
+            if self.is_ready(arm.name, rates)
+            for measured in arm.at
+            if seed in measured.seeds
+            for measure in measured.measures
+        ]
 
-    Raises UserError where there is no plan, or where it gives methods unequal numbers of looks.
-    """
-    file = folder / "study.toml"
-    if not file.is_file():
-        raise UserError(f"{folder} has no study.toml; give a folder like results/nano")
-    plan = tomllib.loads(file.read_text(encoding="utf-8"))
-    looks = {name: tuple(rates) for name, rates in plan["looks"].items()}
-    if len({len(rates) for rates in looks.values()}) > 1:
-        counts = ", ".join(f"{name} {len(rates)}" for name, rates in looks.items())
-        raise UserError(f"{file}: every algorithm must get as many looks as every other; now: {counts}")
-    if quick:
-        looks = {name: looks[name][:1] for name in list(looks)[:1]}
-    return Study(
-        folder=folder,
-        base=plan["model"],
-        recipe=plan["recipe"],
-        steps=1 if quick else plan["steps"],
-        validation=_measurement("val", plan, quick),
-        test=_measurement("test", plan, quick),
-        base_test=_measurement("base", plan, quick),
-        looks=looks,
-        seeds=tuple(plan["seeds"][:1] if quick else plan["seeds"]),
-    )
+    def is_ready(self, name: str, rates: Mapping[str, str]) -> bool:
+        """Whether the learning rate of an arm, and of the arm that it is forked from, is known."""
+        arm = self.arms[name]
+        origin = arm.fork is None or self.is_ready(arm.fork.arm, rates)
+        return origin and (arm.algorithm == "base" or name in rates)
 
+    def trained(self, name: str, seed: int, rates: Mapping[str, str]) -> Model:
+        """The model of an arm and a seed at its chosen rate."""
+        arm = self.arms[name]
+        return Model(arm, rates.get(name, ""), seed, self._steps(arm, seed))
 
-def _measurement(
-    name: str, plan: Mapping[str, Mapping[str, Sequence[str] | int]], quick: bool
-) -> Measurement:
-    entry = plan[name]
-    benchmarks = entry["benchmarks"]
-    assert isinstance(benchmarks, list)
-    n = entry["n"]
-    assert isinstance(n, int)
-    return Measurement(name, tuple(benchmarks), 2 if quick else n, 5 if quick else None)
+    def origin(self, model: Model, rates: Mapping[str, str]) -> Model | None:
+        """The model whose checkpoint a fork begins at."""
+        fork = model.arm.fork
+        return self.trained(fork.arm, model.seed, rates) if fork else None
+
+    def _steps(self, arm: Arm, seed: int) -> int:
+        measured = [measured.step for measured in arm.at if seed in measured.seeds]
+        forks = [other.fork.step for other in self.arms.values() if other.fork and other.fork.arm == arm.name]
+        return max([arm.steps, *measured, *forks])
+
+    def only(self, names: Sequence[str]) -> Study:
+        """The study of some arms, and of those that they are forked from (which are then not measured).
+
+        Raises UserError for an arm that the plan does not have.
+        """
+        if unknown := [name for name in names if name not in self.arms]:
+            raise UserError(f"--only {unknown[0]}: the plan has no such arm; it has {', '.join(self.arms)}")
+        chosen = {name: self.arms[name] for name in self.arms if name in names}
+        for arm in list(chosen.values()):
+            if arm.fork and arm.fork.arm not in chosen:
+                origin = self.arms[arm.fork.arm]
+                steps = max(self._steps(origin, seed) for seed in arm.seeds)
+                chosen[origin.name] = replace(origin, at=(), steps=steps)
+        return replace(self, arms=chosen)
+
+    def quick(self) -> Study:
+        """One arm and one fork of it, one update each, two samples of five problems: does it run at all.
+
+        The arm is looked at, the fork is tested. Raises UserError for a plan without forks.
+        """
+        fork = next((arm for arm in self.arms.values() if arm.fork), None)
+        if fork is None or fork.fork is None:
+            raise UserError(f"{self.folder / 'study.toml'} has no arm with `from`, which --quick needs")
+        test, look = (
+            replace(measure, n=2, limit=5, benchmarks=measure.benchmarks[:1])
+            for measure in (fork.at[0].measures[0], self.look[1])
+        )
+        origin = self.arms[fork.fork.arm]
+        begun = replace(origin, rates=origin.rates[:1], steps=1, at=(Measured(1, (look,), (0,)),))
+        forked = replace(fork, fork=Fork(origin.name, 1), steps=1, at=(Measured(1, (test,), (0,)),))
+        return replace(
+            self,
+            save_every=1,
+            look=(1, look),
+            measures={test.name: test, look.name: look},
+            arms={begun.name: begun, forked.name: forked},
+        )
