@@ -74,6 +74,14 @@ def unit_weights(advantages: Tensor) -> Tensor:
     return advantages.sign()
 
 
+def anchored(advantages: Tensor, factor: float) -> Tensor:
+    """The advantages, those above 0 times `factor`; any shape.
+
+    Between NSR (0) and PreRL (1): what pulls right samples up while wrong ones are pushed down.
+    """
+    return torch.where(advantages > 0, factor * advantages, advantages)
+
+
 def overlong_penalty(lengths: Tensor, longest: int, buffer: int, factor: float = 1.0) -> Tensor:
     """DAPO's soft punishment for length, same shape as lengths, <= 0 (arXiv 2503.14476, eq. 13).
 

@@ -148,6 +148,7 @@ def _method(settings: TrainSettings) -> dict[str, Any]:
         "dsrl_warmup_space": settings.warmup_space,
         "dsrl_warmup_lr": settings.warmup_lr,
         "dsrl_warmup_coef": settings.warmup_coef,
+        "dsrl_warmup_anchor": settings.warmup_anchor,
         "dsrl_joint_coef": settings.joint_coef,
         "dsrl_reset_optimizer": settings.reset_optimizer,
         "start_token": settings.start_token,

@@ -20,7 +20,10 @@ PENALIZED = frozenset({"kl_coef"})
 """For updates on log P(y|x): a KL term against a reference's P(y|x) has no meaning in P(y)."""
 OVERLONG = frozenset({"overlong_buffer", "overlong_penalty"})
 WARMUP = frozenset(
-    {"warmup_steps", "warmup_space", "warmup_lr", "warmup_coef", "joint_coef", "reset_optimizer"}
+    {
+        *("warmup_steps", "warmup_space", "warmup_lr", "warmup_coef", "warmup_anchor"),
+        *("joint_coef", "reset_optimizer"),
+    }
 )
 CRITIC = frozenset({"critic_lr", "critic_warmup", "gae_lambda", "gamma", "value_clip"})
 

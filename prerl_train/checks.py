@@ -17,6 +17,12 @@ from prerl_train.settings import OPTIONS, TrainSettings, flag, value_type
 REPORTERS = {"tensorboard": "tensorboard", "wandb": "wandb", "trackio": "trackio"}
 """Where metrics may also go -> the module it needs."""
 
+PROMPTED = ("rl", "swapped")
+"""Values of --warmup-space whose updates all have a prompt, and no start token in its place."""
+
+MIXED = ("joint", "anneal")
+"""Values of --warmup-space whose updates are GRPO's in part."""
+
 
 def check_settings(settings: TrainSettings, flags: frozenset[str] = frozenset()) -> None:
     """Raise UserError for the first thing that is wrong.
@@ -33,11 +39,20 @@ def check_settings(settings: TrainSettings, flags: frozenset[str] = frozenset())
 
 
 def check_processes(settings: TrainSettings, processes: int) -> None:
-    """Raise UserError unless problems and rows split evenly over `processes` and forward passes."""
+    """Raise UserError unless problems and rows split evenly over `processes` and forward passes.
+
+    Where prompts are swapped, each process also needs two problems of a batch.
+    """
     if settings.prompts_per_step % processes:
         raise UserError(
             f"--prompts-per-step {settings.prompts_per_step} does not split over {processes} processes; "
             f"give a multiple of {processes}"
+        )
+    swaps = settings.algorithm == "dsrl" and settings.warmup_steps and settings.warmup_space == "swapped"
+    if swaps and settings.prompts_per_step < 2 * processes:
+        raise UserError(
+            f"--prompts-per-step {settings.prompts_per_step}: --warmup-space swapped takes the prompt of "
+            f"another problem on the same of {processes} process(es); give {2 * processes} or more"
         )
     rows = settings.rows // (processes * settings.minibatches)
     if settings.rows % (processes * settings.minibatches):
@@ -163,19 +178,16 @@ def _check_engine(settings: TrainSettings) -> None:
 
 
 def _check_unused(settings: TrainSettings, flags: frozenset[str]) -> None:
-    joint = settings.warmup_space == "joint"
+    space = settings.warmup_space
     unused: list[tuple[bool, tuple[str, ...], str]] = [
         (settings.engine == "transformers", ("vllm_",), "--engine vllm"),
         (settings.vllm_mode == "server", ("vllm_memory", "vllm_tp"), "--vllm-mode colocate"),
         (settings.lora_rank == 0, ("lora_alpha", "lora_targets"), "--lora-rank"),
         (not settings.eval_bench, ("eval_every", "eval_n", "eval_limit"), "--eval-bench"),
-        (not joint, ("joint_coef",), "--warmup-space joint"),
-        (joint, ("warmup_coef",), "--warmup-space prerl or rl"),
-        (
-            settings.algorithm == "dsrl" and settings.warmup_space == "rl",
-            ("start_token",),
-            "--warmup-space prerl",
-        ),
+        (space != "joint", ("joint_coef",), "--warmup-space joint"),
+        (space in MIXED, ("warmup_coef", "warmup_anchor"), "--warmup-space prerl, rl or swapped"),
+        (settings.algorithm == "dsrl" and space in PROMPTED, ("start_token",), "--warmup-space prerl"),
+        (settings.reward != "random", ("random_reward_p",), "--reward random"),
     ]
     for idle, names, needed in unused:
         for name in sorted(flags) if idle else ():

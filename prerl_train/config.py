@@ -46,13 +46,17 @@ class DSRLConfig(GRPOConfig):
     algorithm: str = _help(f"One of {', '.join(NAMES)}.", "dsrl")
     dsrl_warmup_steps: int = _help("dsrl: updates of the warm-up (S); 0 is plain GRPO.", 20)
     dsrl_warmup_space: str = _help(
-        "dsrl: the warm-up's updates: 'prerl' (log P(y)), 'rl' (log P(y|x), the NSR-RL control) or "
-        "'joint' (GRPO plus dsrl_joint_coef times NSR-PreRL).",
+        "dsrl: the warm-up's updates: 'prerl' (log P(y)), 'rl' (log P(y|x), the NSR-RL control), "
+        "'swapped' (log P(y|x'), x' another problem's prompt), 'joint' (GRPO plus dsrl_joint_coef times "
+        "NSR-PreRL) or 'anneal' (from NSR-PreRL to GRPO in equal steps).",
         "prerl",
     )
     dsrl_warmup_samples: str = _help("dsrl: the warm-up's samples: negative, positive or all.", "negative")
     dsrl_warmup_lr: float | None = _help("dsrl: learning rate of the warm-up; None: learning_rate.", None)
-    dsrl_warmup_coef: float = _help("dsrl: factor on the warm-up's loss.", 0.01)
+    dsrl_warmup_coef: float = _help("dsrl: factor on the warm-up's loss; not with 'joint' or 'anneal'.", 0.01)
+    dsrl_warmup_anchor: float = _help(
+        "dsrl: weight of right samples in a warm-up of wrong ones; not with 'joint' or 'anneal'.", 0.0
+    )
     dsrl_joint_coef: float = _help("dsrl: share of NSR-PreRL in a joint update.", 0.1)
     dsrl_reset_optimizer: bool = _help("dsrl: forget Adam's moments at the switch.", False)
     # TRL's parser of command lines takes the last type of a union.
@@ -103,14 +107,14 @@ class DSRLConfig(GRPOConfig):
     def _check_choices(self) -> None:
         for name, allowed in (
             ("algorithm", tuple(NAMES)),
-            ("dsrl_warmup_space", ("prerl", "rl", "joint")),
+            ("dsrl_warmup_space", ("prerl", "rl", "swapped", "joint", "anneal")),
             ("dsrl_warmup_samples", ("negative", "positive", "all")),
             ("sample_weight", ("advantage", "constant")),
             ("loss_type", tuple(AGGREGATIONS)),
         ):
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name}={getattr(self, name)!r}: give one of {', '.join(allowed)}")
-        for name in ("dsrl_warmup_steps", "overlong_buffer", "ppo_critic_warmup"):
+        for name in ("dsrl_warmup_steps", "dsrl_warmup_anchor", "overlong_buffer", "ppo_critic_warmup"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name}={getattr(self, name)}: give 0 or more")
         if self.max_draws < 1:
@@ -125,6 +129,11 @@ class DSRLConfig(GRPOConfig):
             raise ValueError(
                 f"sample_weight='constant': {self.algorithm} has weights of its own; leave it out, or "
                 f"take one of {', '.join(CHOOSING)}"
+            )
+        if self.dsrl_warmup_anchor and self.dsrl_warmup_samples != "negative":
+            raise ValueError(
+                f"dsrl_warmup_anchor={self.dsrl_warmup_anchor} adds right samples to wrong ones; leave it "
+                f"out with dsrl_warmup_samples={self.dsrl_warmup_samples!r}"
             )
         if self.multi_objective_aggregation != "sum_then_normalize":
             raise ValueError(
@@ -151,9 +160,9 @@ class DSRLConfig(GRPOConfig):
                 f"beta={self.beta}: a mean of sequence means (loss_type='grpo') has no KL term here; set "
                 "beta=0, or another loss_type"
             )
-        if self.off_policy_mask_threshold is not None and self.erases:
+        if self.off_policy_mask_threshold is not None and (self.erases or self._warms_up_in("swapped")):
             raise ValueError(
-                "off_policy_mask_threshold compares log-probs with and without prompt; leave it out"
+                "off_policy_mask_threshold compares log-probs under different prompts; leave it out"
             )
 
     def _check_schedule(self) -> None:
@@ -174,6 +183,12 @@ class DSRLConfig(GRPOConfig):
                 f"dsrl_warmup_steps={self.dsrl_warmup_steps} is longer than the run of "
                 f"max_steps={self.max_steps}"
             )
+        rows = self.per_device_train_batch_size * spg
+        if self._warms_up_in("swapped") and (rows % self.num_generations or rows < 2 * self.num_generations):
+            raise ValueError(
+                f"dsrl_warmup_space='swapped': the {rows} rows of a rollout batch on one process are not "
+                f"two or more whole groups of num_generations={self.num_generations}; give more prompts"
+            )
         every = self.save_steps if self.save_steps >= 1 else math.ceil(self.save_steps * self.max_steps)
         if self.save_strategy == "steps" and every > 0 and every % updates:
             raise ValueError(
@@ -184,8 +199,11 @@ class DSRLConfig(GRPOConfig):
     @property
     def erases(self) -> bool:
         """Whether any update of the run is made in P(y)."""
-        warms_up = self.algorithm == "dsrl" and self.dsrl_warmup_steps > 0 and self.dsrl_warmup_space != "rl"
-        return self.algorithm in ERASED or warms_up
+        return self.algorithm in ERASED or self._warms_up_in("prerl", "joint", "anneal")
+
+    def _warms_up_in(self, *spaces: str) -> bool:
+        warms_up = self.algorithm == "dsrl" and self.dsrl_warmup_steps > 0
+        return warms_up and self.dsrl_warmup_space in spaces
 
     @property
     def updates_per_batch(self) -> int:

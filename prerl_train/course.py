@@ -21,7 +21,13 @@ from prerl_train import journal
 
 Numbers = NDArray[np.float64]
 
-WARM_UPS = {"prerl": "log P(y)", "warmup-rl": "log P(y|x)", "joint": "log P(y|x) with a share of log P(y)"}
+WARM_UPS = {
+    "prerl": "log P(y)",
+    "warmup-rl": "log P(y|x)",
+    "warmup-swapped": "log P(y|x'), another problem's x'",
+    "joint": "log P(y|x) with a share of log P(y)",
+    "anneal": "log P(y), by degrees log P(y|x)",
+}
 """Phases that a switch may end, and what their updates are made on."""
 
 

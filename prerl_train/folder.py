@@ -17,7 +17,7 @@ from prerl_eval import provenance, store
 from prerl_eval.checkpoint import Checkpoint
 from prerl_eval.errors import UserError
 from prerl_train.data import TrainingSet
-from prerl_train.settings import FREE, TrainSettings
+from prerl_train.settings import FREE, OPTIONS, TrainSettings
 
 if TYPE_CHECKING:
     from prerl_train.train_plan import TrainPlan
@@ -85,7 +85,8 @@ def check_folder(folder: Folder) -> bool:
     record = store.read_record(folder.path)
     if record.get("kind") != KIND:
         raise UserError(f"--out {folder.path} is a run of prerl-eval, not of training; give another folder")
-    stored = record["settings"]
+    # A run from before an option was there is one with its default.
+    stored = {name: spec["default"] for name, spec in OPTIONS.items()} | record["settings"]
     different = store.differing_keys(identity(stored), identity(folder.settings))
     if different:
         raise UserError(

@@ -60,6 +60,7 @@ def _seconds(entry: Mapping[str, Any]) -> float | None:
 
 PANELS = (
     Panel("Reward", "mean of all samples", _field("reward"), None),
+    Panel("True reward", "mean of verdicts", _field("true_reward"), None, False),
     Panel("Solved", "% of problems, all right", _share("solved")),
     Panel("Unsolved", "% of problems, none right", _share("unsolved")),
     Panel("Response length", "tokens, mean", _field("length_mean")),

@@ -111,13 +111,17 @@ class TrainSettings:
     )
 
     warmup_steps: int = option(20, "S: NSR-PreRL updates before GRPO.", METHOD, low=0)
-    warmup_space: Literal["prerl", "rl", "joint"] = option(
+    warmup_space: Literal["prerl", "rl", "swapped", "joint", "anneal"] = option(
         "prerl",
-        "Warm-up on log P(y), on log P(y|x) (the control), or GRPO with a share of NSR-PreRL.",
+        "Warm-up on log P(y), on log P(y|x) or under another problem's prompt (controls), GRPO with a share "
+        "of NSR-PreRL, or from NSR-PreRL to GRPO by degrees.",
         METHOD,
     )
     warmup_lr: float | None = option(None, "Learning rate of the warm-up.", METHOD, above=0, shown="--lr")
     warmup_coef: float = option(0.01, "Factor on the warm-up's loss.", METHOD, above=0)
+    warmup_anchor: float = option(
+        0.0, "Weight of right samples in the warm-up; 0 is NSR-PreRL, 1 PreRL.", METHOD, low=0
+    )
     joint_coef: float = option(0.1, "Share of NSR-PreRL in a joint warm-up's loss.", METHOD, above=0)
     reset_optimizer: bool = option(False, "Start GRPO with a fresh optimizer state.", METHOD)
     start_token: str | None = option(
@@ -126,6 +130,10 @@ class TrainSettings:
     sample_weight: Literal["advantage", "constant"] = option(
         "advantage", "Weigh chosen samples by r - mean, or each by 1 (RLVR-Decomposed).", METHOD
     )
+    reward: Literal["verifiable", "random"] = option(
+        "verifiable", "The grader's verdict, or a coin for each completion (a control).", METHOD
+    )
+    random_reward_p: float = option(0.5, "Chance that a coin says right.", METHOD, low=0, high=1)
     max_draws: int = option(10, "Batches drawn for one update until enough of it contributes.", METHOD, low=1)
     overlong_buffer: int | None = option(
         None, "Tokens before --max-tokens over which length is punished; 0 is off.", METHOD, low=0,

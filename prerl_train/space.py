@@ -1,8 +1,9 @@
 """The method itself: the same batch, scored in P(y) instead of P(y|x), with the samples that count.
 
-Covers the choice of samples and the erased prompt, as pure functions on a batch of tensors; any
-trainer can call them between scoring and its loss. Does not cover which token stands for the prompt
-(prerl_eval.start_token), advantages (advantages.py), micro-batches (packing.py) or a trainer.
+Covers the choice of samples, the erased prompt and its control, the swapped one, as pure functions on
+a batch of tensors; any trainer can call them between scoring and its loss. Does not cover which token
+stands for the prompt (prerl_eval.start_token), advantages (advantages.py), micro-batches (packing.py)
+or a trainer.
 
 A batch is a dict of tensors over B rows of prompts (left-padded) and completions (right-padded):
 
@@ -27,7 +28,7 @@ CONDITIONAL = (
     *("old_per_token_logps", "ref_per_token_logps", "sampling_per_token_logps"),
     *("token_type_ids", "mm_token_type_ids"),
 )
-"""Entries that were computed with the prompt in front and say nothing about P(y)."""
+"""Entries that were computed with the prompt in front and say nothing about P(y) or P(y|x')."""
 
 
 def loss_mask(batch: Batch) -> torch.Tensor:
@@ -72,10 +73,28 @@ def erase_prompts(batch: Batch, start_id: int) -> Batch:
     """
     rows = batch["completion_ids"].size(0)
     start = torch.full((rows, 1), start_id, dtype=torch.long, device=batch["completion_ids"].device)
+    return {**_unconditional(batch), "prompt_ids": start, "prompt_mask": torch.ones_like(start)}
+
+
+def swap_prompts(batch: Batch, group: int) -> Batch:
+    """The batch with every prompt replaced by that of the next group: log-probs of it are log P(y|x').
+
+    group: rows in a row that share a problem; the last group takes the first one's prompt. A control
+    of erase_prompts: the prompt is wrong instead of absent. Call it before rows are chosen; the rest
+    is as there. Raises ValueError unless there are two whole groups or more.
+    """
+    rows = batch["completion_ids"].size(0)
+    if rows % group or rows < 2 * group:
+        raise ValueError(f"{rows} rows in groups of {group}: swapping prompts takes two or more whole groups")
+    moved = {key: batch[key].roll(-group, 0) for key in ("prompt_ids", "prompt_mask")}
+    return {**_unconditional(batch), **moved}
+
+
+def _unconditional(batch: Batch) -> Batch:
     kept = {key: value for key, value in batch.items() if key not in CONDITIONAL}
     if "importance_sampling_ratio" in kept:
         kept["importance_sampling_ratio"] = torch.ones_like(kept["importance_sampling_ratio"])
-    return {**kept, "prompt_ids": start, "prompt_mask": torch.ones_like(start)}
+    return kept
 
 
 def take_rows(batch: Batch, rows: torch.Tensor) -> Batch:

@@ -130,13 +130,14 @@ def build_trainer(plan: TrainPlan, model: Any, pool: GradingPool, stack: ExitSta
     """
     from transformers import AutoTokenizer
 
+    from prerl_train.random_reward import RandomReward
     from prerl_train.rewards import RolloutRecorder, VerifiableReward
 
     settings, sampling = plan.settings, plan.sampling
     tokenizer = AutoTokenizer.from_pretrained(plan.checkpoint.tokenizer_path)
     recorder = RolloutRecorder(plan.folder.path, plan.folder.run_id)
     stack.callback(recorder.flush)
-    reward = VerifiableReward(
+    reward: VerifiableReward | RandomReward = VerifiableReward(
         plan.data.problems,
         plan.data.prompts,
         pool,
@@ -144,6 +145,8 @@ def build_trainer(plan: TrainPlan, model: Any, pool: GradingPool, stack: ExitSta
         tokenizer=tokenizer,
         recorder=recorder,
     )
+    if settings.reward == "random":
+        reward = RandomReward(reward, plan.data.problems, seed=settings.seed, p=settings.random_reward_p)
     trainer = _trainer_class(settings.algorithm)(
         model,
         reward,
@@ -158,6 +161,8 @@ def build_trainer(plan: TrainPlan, model: Any, pool: GradingPool, stack: ExitSta
     if plan.engine == "vllm":
         # By itself it stops at the ids of generation_config.json and tokenizer, not at config.json's.
         trainer.vllm_generation.generation_kwargs["stop_token_ids"] = list(sampling.stop_token_ids)
+    if isinstance(reward, RandomReward):
+        reward.figures = trainer.facts.extra
     trainer.before_checkpoint.append(recorder.flush)
     _watch(plan, trainer, pool, stack)
     return trainer

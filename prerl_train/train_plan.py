@@ -20,7 +20,7 @@ from prerl_train import journal
 from prerl_train.arguments import Machine
 from prerl_train.catalogue import ALGORITHMS, ERASED
 from prerl_train.checkpoints import latest_checkpoint
-from prerl_train.checks import check_processes, check_settings
+from prerl_train.checks import PROMPTED, check_processes, check_settings
 from prerl_train.data import TrainingSet, epoch_order, training_set
 from prerl_train.evaluation import Benchmarks, load_benchmarks, longest_request
 from prerl_train.folder import Folder, check_folder, plan_folder
@@ -162,7 +162,7 @@ def find_engine(settings: TrainSettings, machine: Machine) -> str:
 def erases(settings: TrainSettings) -> bool:
     """Whether any update is made in P(y), which needs a start token."""
     if settings.algorithm == "dsrl":
-        return settings.warmup_steps > 0 and settings.warmup_space != "rl"
+        return settings.warmup_steps > 0 and settings.warmup_space not in PROMPTED
     return ALGORITHMS[settings.algorithm].options >= ERASED
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -20,21 +21,18 @@ from trl import GRPOTrainer
 from prerl_eval.errors import RunStopped
 from prerl_eval.start_token import start_token_id
 from prerl_train import advantages, space
-from prerl_train.algorithms import Phase, centred, phase_rule
+from prerl_train.algorithms import Phase, phase_rule
 from prerl_train.config import DSRLConfig
 from prerl_train.draws import draw_seed, other_prompts
 from prerl_train.facts import UpdateFacts, gathering_uneven, mean_advantages, show_advantages
 from prerl_train.packing import cut_batch, idle_batch, scored_by_length
 from prerl_train.reference import SwitchReference
-from prerl_train.schedule import scale_first
+from prerl_train.schedule import scale_rates, warmup_scale
 from prerl_train.space import Batch
-from prerl_train.update import Share, deal, joint, micro_batches, share
+from prerl_train.update import ERASED_PART, Share, deal, joint, micro_batches, share
 
 GAP_ROWS = 8
 """Rows at most on which trainer and engine are compared where TRL does not compare all of them."""
-
-ERASED_PART = Phase("joint", centred, samples="negative", mean_over="contributing")
-"""The NSR-PreRL part of a joint update."""
 
 
 class DSRLTrainer(GRPOTrainer):
@@ -95,8 +93,7 @@ class DSRLTrainer(GRPOTrainer):
             )
         scheduler = super().create_scheduler(num_training_steps, optimizer)
         if self.args.algorithm == "dsrl" and self.args.dsrl_warmup_lr is not None:
-            scale = self.args.dsrl_warmup_lr / self.args.learning_rate
-            scale_first(scheduler, scale, self.args.dsrl_warmup_steps)
+            scale_rates(scheduler, partial(warmup_scale, config=self.args))
         return scheduler
 
     # Why: advantages are the algorithm's, and they need the rewards of all processes.
@@ -186,10 +183,9 @@ class DSRLTrainer(GRPOTrainer):
     def _begin_phase(self) -> None:
         done = self.state.global_step
         self.phase = self._rule(done, self.args)
-        conditional = self.phase.space == "rl"
-        self.beta = self.args.beta if conditional and self.phase.name == "rl" else 0.0
-        self.vllm_importance_sampling_correction = self.args.vllm_importance_sampling_correction and (
-            self.phase.space != "prerl"
+        self.beta = self.args.beta if self.phase.name == "rl" else 0.0
+        self.vllm_importance_sampling_correction = (
+            self.args.vllm_importance_sampling_correction and self.phase.conditions
         )
         if self.args.algorithm != "dsrl" or done < self.args.dsrl_warmup_steps:
             return
@@ -257,7 +253,7 @@ class DSRLTrainer(GRPOTrainer):
         """Advantages (P, G) as the phase's updates weigh them, of the local rows, (B,)."""
         if self.args.sample_weight == "constant" and phase.mean_over == "contributing":
             found = advantages.unit_weights(found)
-        return self._local(found.flatten())
+        return self._local(advantages.anchored(found, phase.anchor).flatten())
 
     def _useful_groups(self, drawn: Batch, before: Batch | None) -> Batch:
         """The local rows of the draw's groups that disagree, no more than the update still wants."""
@@ -270,23 +266,20 @@ class DSRLTrainer(GRPOTrainer):
 
     def _share(self, batch: Batch) -> Share:
         """The rows that take part in the phase's update, in its space, weighed."""
-        phase = self.phase
-        if phase.space == "prerl":
-            return self._weigh(self._erased(batch), phase, self._erased(self._idle))
-        prompted = self._weigh(batch, phase, self._idle)
-        if phase.space == "rl":
-            return prompted
+        of_phase = self._weigh(batch, self.phase)
+        if self.phase.space != "joint":
+            return of_phase
         centred = advantages.group_centred(self._rewards.view(-1, self.num_generations))
         batch = {**batch, "advantages": self._weights(centred, ERASED_PART)}
-        erased = self._weigh(self._erased(batch), ERASED_PART, self._erased(self._idle))
-        return joint(prompted, erased, self.args.dsrl_joint_coef)
+        return joint(of_phase, self._weigh(batch, ERASED_PART), self.phase.erased_coef)
 
-    def _weigh(self, batch: Batch, phase: Phase, idle: Batch) -> Share:
+    def _weigh(self, batch: Batch, phase: Phase) -> Share:
+        placed = self._in_space(batch, phase)
         return share(
-            batch,
+            placed,
             phase,
             self._sum,
-            idle,
+            idle_batch(placed) if len(placed["completion_ids"]) else self._idle,
             aggregation=self.aggregation,
             longest=self.max_completion_length,
             keep_all=self.beta != 0.0 or self.aux_loss_enabled,
@@ -336,7 +329,7 @@ class DSRLTrainer(GRPOTrainer):
             gaps = self._metrics["train"]["sampling/sampling_logp_difference/mean"]
             self.facts.logprob_gap = gaps[-1] if gaps else None
             return
-        synced = self._step > 0 and self.phase.space != "prerl" and not self._compared
+        synced = self._step > 0 and self.phase.conditions and not self._compared
         asked = self.args.vllm_importance_sampling_correction or synced
         if "sampling_per_token_logps" not in batch or not asked:
             return
@@ -368,7 +361,12 @@ class DSRLTrainer(GRPOTrainer):
         rows = other_prompts(self.train_dataset, problems, self.num_generations, self._seed("prompts"))
         return rows[self.accelerator.process_index * local_rows :][:local_rows]
 
-    def _erased(self, batch: Batch) -> Batch:
+    def _in_space(self, batch: Batch, phase: Phase) -> Batch:
+        """The batch with the prompts that the phase's log-probs are taken under."""
+        if phase.space == "swapped":
+            return space.swap_prompts(batch, self.num_generations)
+        if phase.space != "prerl":
+            return batch
         assert self.start_id is not None
         return space.erase_prompts(batch, self.start_id)
 

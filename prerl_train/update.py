@@ -13,11 +13,14 @@ from typing import Any
 
 import torch
 
-from prerl_train.algorithms import Phase
+from prerl_train.algorithms import Phase, centred
 from prerl_train.packing import cut_batch, idle_batch, plan_update
 from prerl_train.space import Batch, contributing, join, loss_mask, take_rows
 
 Reduce = Callable[[torch.Tensor], torch.Tensor]
+
+ERASED_PART = Phase("prerl", centred, space="prerl", samples="negative", mean_over="contributing")
+"""The NSR-PreRL part of a joint update."""
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,9 @@ from prerl_train import advantages
 if TYPE_CHECKING:
     from prerl_train.config import DSRLConfig
 
-PhaseName = Literal["prerl", "rl", "warmup-rl", "joint"]
+PhaseName = Literal["prerl", "rl", "warmup-rl", "warmup-swapped", "joint", "anneal"]
+
+Space = Literal["prerl", "rl", "swapped", "joint"]
 
 Estimator = Callable[[torch.Tensor, torch.Tensor, float], torch.Tensor]
 """(rewards (P, G), lengths (P, G) in tokens, eps) -> advantages (P, G); all problems of all processes."""
@@ -44,23 +46,31 @@ NAMES = {
 class Phase:
     """How one update is made.
 
-    name: what metrics call it. space: "prerl" updates log P(y), "rl" log P(y|x), "joint" both.
-    samples: which rows take part. estimator: rewards to advantages. coef: factor on the loss.
-    mean_over: tokens in the denominator of a token mean: those of contributing rows, or all sampled
-    ones. redraw: a batch without a contributing row is drawn again instead of updating on nothing.
-    dynamic_sampling: draw until the batch is full of groups that disagree (DAPO). all_rows: rows
-    without an advantage take part as well (PPO's critic learns from them).
+    name: what metrics call it. space: "prerl" updates log P(y), "rl" log P(y|x), "swapped" log P(y|x')
+    with the prompt of another problem, "joint" the first two. samples: which rows take part. estimator:
+    rewards to advantages. coef: factor on the loss; erased_coef: "joint", on its NSR-PreRL part.
+    anchor: factor on advantages above 0. mean_over: tokens in the denominator of a token mean: those of
+    contributing rows, or all sampled ones. redraw: a batch without a contributing row is drawn again
+    instead of updating on nothing. dynamic_sampling: draw until the batch is full of groups that
+    disagree (DAPO). all_rows: rows without an advantage take part as well (PPO's critic learns from them).
     """
 
     name: PhaseName
     estimator: Estimator
-    space: Literal["prerl", "rl", "joint"] = "rl"
+    space: Space = "rl"
     samples: str = "all"
     coef: float = 1.0
+    erased_coef: float = 0.0
+    anchor: float = 1.0
     mean_over: Literal["contributing", "all"] = "all"
     redraw: bool = False
     dynamic_sampling: bool = False
     all_rows: bool = False
+
+    @property
+    def conditions(self) -> bool:
+        """Whether any of it is made in P(y|x), with each sample's own prompt."""
+        return self.space in ("rl", "joint")
 
 
 PhaseRule = Callable[[int, "DSRLConfig"], Phase]
