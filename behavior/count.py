@@ -81,7 +81,7 @@ def count_source(
             found = finder.find(response.text, response.prompt)
             phrases.update(found.phrases)
             values = _sums(lexicon, response, found, count_tokens)
-            end = _end(response)
+            end = end_of(response)
             cells.add(response.key[3], response.problem, len(response.text), end, values)
             _place(lexicon, response, found, places)
             if sink is not None:
@@ -90,7 +90,8 @@ def count_source(
     return Counted(source, cells.table(), dict(phrases), places)
 
 
-def _end(response: Response) -> str:
+def end_of(response: Response) -> str:
+    """The one of cells.ENDS that a response belongs to."""
     if is_looping(response.text):
         return "looping"
     return "clipped" if response.finish_reason == "length" else "finished"
