@@ -112,7 +112,7 @@ def add_rows(arm, lr, seed, step, measure, benchmark, n, *, problems=None, corre
     correct = [0] * (problems or 2) if correct is None else correct
     ended = [None] * len(correct) if finished is None else finished
     return [
-        (model, arm, lr, seed, step, measure, benchmark, f"{i:02d}", n, int(right), some)
+        (model, arm, lr, seed, step, measure, benchmark, f"test-{i:04d}", n, int(right), some)
         for i, (right, some) in enumerate(zip(correct, ended, strict=True))
     ]
 

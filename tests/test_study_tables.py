@@ -11,7 +11,7 @@ from prerl_eval.comparison.differences import mean_difference
 from prerl_eval.errors import UserError
 from results.study.budgets import equal_steps
 from results.study.committed import load_committed, read_measured
-from results.study.contrasts import Contrast, contrast, difference, level, paired_difference, with_holm
+from results.study.contrasts import Contrast, contrast, difference, levels, paired_difference, with_holm
 from results.study.controls import warmup_kl
 from results.study.forks import AFTER, HEAD, coverage_verdict
 from results.study.main_table import main_table
@@ -93,8 +93,8 @@ def test_equal_scores_are_no_change():
 def test_a_level_has_an_interval_over_seeds():
     alike, apart = np.tile([0.2, 0.4, 0.6, 0.8], (3, 1)), np.full((3, 4), 0.5)
     apart[0], apart[2] = 0.1, 0.9
-    assert [level(alike)[0], level(apart)[0]] == pytest.approx([0.5, 0.5])
-    assert level(apart)[1] < level(alike)[1]
+    assert [levels(alike)[0], levels(apart)[0]] == pytest.approx([0.5, 0.5])
+    assert levels(apart)[1] < levels(alike)[1]
 
 
 # --- which arm is what --------------------------------------------------------------------------

@@ -15,8 +15,8 @@ import numpy as np
 from prerl_eval.comparison.arms import Arm
 from prerl_eval.comparison.differences import difference_ends, t_test
 from prerl_eval.comparison.several import SOME_SEEDS, holm
-from prerl_eval.comparison.shares import share_interval, variance, variances
-from prerl_eval.metrics import Floats, pass_at_k_table
+from prerl_eval.comparison.shares import share_ends, variances
+from prerl_eval.metrics import DOUBT, Floats, interval, pass_at_k_table
 
 ROUNDED = 12
 """Decimals of a problem's weighted sum."""
@@ -45,10 +45,13 @@ class Contrast:
 
 def scores(arm: Arm, k: int) -> Floats | None:
     """Pass@k of each seed and problem, float[S, P]; Avg for k = 1; None where n is below k."""
-    if arm.n < k:
-        return None
+    return None if arm.n < k else curve_scores(arm, k)[..., -1]
+
+
+def curve_scores(arm: Arm, last: int) -> Floats:
+    """Pass@k of each seed and problem for k = 1..last: float[S, P, last]."""
     rows = zip(arm.correct, arm.samples, strict=True)
-    return np.stack([pass_at_k_table(correct, samples, k)[:, -1] for correct, samples in rows])
+    return np.stack([pass_at_k_table(correct, samples, last) for correct, samples in rows])
 
 
 def contrast(
@@ -91,9 +94,13 @@ def with_holm(contrasts: Sequence[Contrast]) -> list[Contrast]:
     return [replace(one, holm=p) for one, p in zip(contrasts, adjusted, strict=True)]
 
 
-def level(side: Floats) -> tuple[float, float, float]:
-    """Mean score of a side float[S, P] and its 95% interval over problems, and over seeds where S > 1."""
+def levels(side: Floats) -> tuple[Floats, Floats, Floats]:
+    """Mean scores of a method and their 95% intervals: float[...] each, from side float[S, P, ...].
+
+    Over problems alone for one model (metrics.interval), over problems and seeds where S > 1.
+    """
     mean = side.mean(axis=0)
-    var, freedom = variance(mean, [side])
-    value = float(mean.mean())
-    return value, *share_interval(value, var, freedom, len(mean))
+    if len(side) == 1:
+        return mean.mean(axis=0), *interval(mean)
+    var, freedom = variances(mean, [side])
+    return mean.mean(axis=0), *share_ends(mean.mean(axis=0), var, freedom, len(mean), DOUBT)

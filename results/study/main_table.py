@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from prerl_eval.metrics import interval
 from results.study.committed import BASE, Committed, Tested
-from results.study.contrasts import difference, scores
-from results.study.markdown import DASH, Cell, millions, spread, tables, written
+from results.study.contrasts import difference, levels, scores
+from results.study.markdown import DASH, Cell, millions, ranged, spread, tables, written
 from results.study.roles import REFERENCE, algorithm, main_arms, of_base, other_bases
 
 KS = (1, 8, 32, 64)
@@ -74,8 +73,7 @@ def _base_cells(one: Tested) -> list[str]:
         if side is None:
             cells.append(DASH)
             continue
-        low, high = interval(side[0])
-        cells.append(f"{100 * side[0].mean():.1f} ({100 * float(low):.1f}–{100 * float(high):.1f})")
+        cells.append(ranged(*levels(side)))
     return [*cells, _finished(one)]
 
 

@@ -74,6 +74,11 @@ def spread(values: Floats | None) -> str:
     return f"{100 * np.mean(values):.1f} ± {100 * np.std(values, ddof=1):.1f}"
 
 
+def ranged(value: Floats, low: Floats, high: Floats) -> str:
+    """A score with its interval, in %."""
+    return f"{100 * float(value):.1f} ({100 * float(low):.1f}–{100 * float(high):.1f})"
+
+
 def millions(count: float | None) -> str:
     """Tokens in millions."""
     return DASH if count is None else f"{count / 1e6:.2f}M"

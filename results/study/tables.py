@@ -16,9 +16,11 @@ from results.study.budgets import budgets_table
 from results.study.committed import Committed, load_committed
 from results.study.controls import controls_table
 from results.study.forks import forks_table
+from results.study.hard import hard_picture, hard_table, hard_tests_table, warmups_picture
 from results.study.looks import looks_table
 from results.study.main_table import base_differences_table, bases_table, differences_table, main_table
 from results.study.plan import Study
+from results.study.temperature import temperature_picture, temperature_table, temperature_tests_table
 from results.study.warmup import warmup_picture, warmup_table, warmup_tests_table
 
 TABLES: Mapping[str, Callable[[Committed], str]] = {
@@ -29,12 +31,21 @@ TABLES: Mapping[str, Callable[[Committed], str]] = {
     "warmup": warmup_table,
     "warmup-tests": warmup_tests_table,
     "forks": forks_table,
+    "temperature": temperature_table,
+    "temperature-tests": temperature_tests_table,
+    "hard": hard_table,
+    "hard-tests": hard_tests_table,
     "bases": bases_table,
     "base-differences": base_differences_table,
     "looks": looks_table,
 }
 
-PICTURES: Mapping[str, Callable[[Committed, Path], None]] = {"warmup.png": warmup_picture}
+PICTURES: Mapping[str, Callable[[Committed, Path], None]] = {
+    "warmup.png": warmup_picture,
+    "temperature.png": temperature_picture,
+    "hard.png": hard_picture,
+    "hard-warmups.png": warmups_picture,
+}
 
 
 def all_tables(study: Study) -> dict[str, str]:
