@@ -7,10 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from prerl_eval import store
+from prerl_eval.tally import tally_run
 from tests.conftest import REPO
+from tests.runs import sample, write_run
 from tests.speed.catalogue import MEASUREMENTS, Measurement
+from tests.speed.process import run_program
 from tests.speed.record import FILE, measure_all, read_data
 from tests.speed.rows import Line, Measured, Row, read_measured, slope
+from tests.speed.stores import REAL, grown_run
 from tests.speed.table import ABOUT, figure, markdown, power, write_markdown
 
 RESULTS = REPO / "results" / "speed"
@@ -143,6 +148,42 @@ def test_a_stopped_run_goes_on_and_a_finished_one_begins_anew(tmp_path, made):
     (out / FILE).write_text(json.dumps(data))
     assert measure_all(out, two, skip=["slow"])
     assert made() == ["fast", "slow", "fast"]
+
+
+def test_a_grown_store_is_a_finished_run_of_its_real_rows(tmp_path):
+    rows = [
+        sample(
+            f"p{problem}",
+            index,
+            "wrong",
+            benchmark="countdown",
+            completion=f"{problem} {index}",
+            tokens=problem,
+        )
+        for problem in range(3)
+        for index in range(REAL)
+    ]
+    real = write_run(tmp_path / "real", rows, {"countdown": {"n": REAL, "problems": 3}})
+    run = grown_run(real, tmp_path / "grown", problems=2, n=1500, seed=4)
+    assert len(store.parts(run)) == 2
+    keys = store.stored_keys(run)
+    assert keys == {("countdown", f"p{problem}", index, 0) for problem in (0, 1) for index in range(1500)}
+    table = store.read_samples(run, ["problem_id", "completion"])
+    texts = set(zip(table["problem_id"].to_pylist(), table["completion"].to_pylist(), strict=True))
+    assert texts == {(f"p{problem}", f"{problem} {index}") for problem in (0, 1) for index in range(REAL)}
+    (counts,) = tally_run(run).values()
+    assert counts.missing == 0
+    assert list(counts.samples) == [1500, 1500]
+
+
+def test_the_cost_of_a_program_is_its_own():
+    small = run_program("import sys; print(sys.argv[1])", "word")
+    large = run_program("x = bytearray(200 << 20); sum(range(3_000_000))")
+    assert small.output == "word\n"
+    assert small.memory < 100 < 200 < large.memory
+    assert 0 < small.cpu < large.cpu
+    with pytest.raises(RuntimeError, match="exit code 3"):
+        run_program("raise SystemExit(3)")
 
 
 def test_the_committed_table_is_what_the_committed_data_say():

@@ -13,6 +13,7 @@ did not hold or a measurement failed; one that needs what this machine lacks say
 
 import argparse
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -46,6 +47,7 @@ def main() -> None:
         "--vllm", type=Path, default=Path(".venv-vllm/bin/python"), help="Python that has vLLM"
     )
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     if options.list:
         print(*MEASUREMENTS, sep="\n")
         return

@@ -147,7 +147,7 @@ def measure_engine(name: str, label: str, run: Bare, quick: bool) -> Measured:
                     timings.append((ours, peer))
     finally:
         engine.close()
-    own, peer = (
+    own, bare_speed = (
         statistics.median(pair[side].tokens / pair[side].seconds for pair in timings) for side in (0, 1)
     )
     row = Row(
@@ -155,8 +155,8 @@ def measure_engine(name: str, label: str, run: Bare, quick: bool) -> Measured:
         unit="tokens/s",
         prerl=own,
         peer_name=label,
-        peer=peer,
-        ratio=statistics.median(ours.per_token / bare.per_token for ours, bare in timings),
+        peer=bare_speed,
+        ratio=statistics.median(ours.per_token / peer.per_token for ours, peer in timings),
         ratio_is="times its time per token",
         bound=BOUND,
     )

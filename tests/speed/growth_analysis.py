@@ -1,8 +1,8 @@
 """`prerl-eval summary`, `compare` and `passk` against the number of stored samples: CPU time and memory.
 
-Each command runs in a process of its own on a run of results/base-nano, or on two of them (other seeds),
-10 problems × 10 samples up to 200 × 500; its start is in the figures. The peer reads the columns that
-the summary needs from the same Parquet parts by pyarrow alone, in a process of its own.
+Each command runs in a process of its own on a run of results/base-nano, or on two of them (rows drawn from
+two seeds), 10 problems × 10 samples up to 200 × 500; its start is in the figures. The peer reads the
+columns that the summary needs from the same Parquet parts by pyarrow alone, in a process of its own.
 """
 
 from __future__ import annotations
@@ -33,9 +33,11 @@ def measure(quick: bool = False) -> Measured:
     costs: dict[str, list[Cost]] = {"summary": [], "compare": [], "passk": [], "read": []}
     with tempfile.TemporaryDirectory(prefix="speed-") as name:
         folder = Path(name)
-        reals = [real_run(folder / f"real-{seed}", shapes[-1][0], seed) for seed in (0, 1)]
+        real = real_run(folder / "real", shapes[-1][0])
         for problems, n in shapes:
-            base, other = (grown_run(real, folder / f"{real.name}-{problems}", problems, n) for real in reals)
+            base, other = (
+                grown_run(real, folder / f"{seed}-{problems}", problems, n, seed) for seed in (0, 1)
+            )
             for command, cost in measure_store(base, other, folder).items():
                 costs[command].append(cost)
     sizes = [problems * n for problems, n in shapes]

@@ -39,12 +39,12 @@ class Cost:
 
 
 def run_program(program: str, *arguments: str | Path) -> Cost:
-    """Run Python source. Raises CalledProcessError where it fails; its own stderr is shown then."""
+    """Run Python source. Raises RuntimeError where it fails; its own stderr is shown then."""
     command = [sys.executable, "-c", ENDING + program, *map(str, arguments)]
     done = subprocess.run(command, cwd=REPO, capture_output=True, text=True)
     if done.returncode:
         sys.stderr.write(done.stderr)
-        done.check_returncode()
+        raise RuntimeError(f"a program ended with exit code {done.returncode}")
     # Some libraries say goodbye after us.
     line = next(line for line in reversed(done.stderr.splitlines()) if line.startswith("COST "))
     cpu, memory = map(float, line.split()[1:])

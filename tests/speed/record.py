@@ -162,7 +162,7 @@ def _run(command: list[str]) -> tuple[int, str]:
             for line in process.stderr:
                 sys.stderr.write(line)
                 last = line.strip() or last
-        except KeyboardInterrupt:
+        except BaseException:  # Ctrl-C, or a request to end: no measurement outlives its run
             process.terminate()
             raise
     return process.returncode, last
