@@ -74,6 +74,8 @@ LIGHT = (
     "prerl_train.course",
     "prerl_train.journal",
     "prerl_train.plot",
+    "results.study.collect",
+    "results.study.execute",
 )
 
 

@@ -47,6 +47,8 @@ def training_run(folder, updates=10, **record):
         ("dsrl-rl-w3e-4-1.2e-4-12", ("dsrl-rl-w3e-4", "1.2e-4", "12")),
         ("base", ("base", "", "")),
         ("base.v0", ("base.v0", "", "")),
+        ("base-resampled", ("base-resampled", "", "")),
+        ("dsrl.seed1-8e-4-2", ("dsrl.seed1", "8e-4", "2")),
     ],
 )
 def test_names(model, parts):

@@ -47,7 +47,7 @@ def test_ratios_of_seeds_by_hand():
     course = read(*ROWS)
     base = estimates.base_of(course, "s", "train", "countdown")
     arm = estimates.arms_of(course, "train", "countdown", "s")["grpo"]
-    assert (arm.seeds, arm.steps) == (("0", "1"), (10,))
+    assert (arm.seeds, list(arm.at)) == (("0", "1"), [10])
     assert base.rate("reflection", PER).value == pytest.approx(0.1)
     assert base.rate("reflection", PER_1K).value == pytest.approx(2.5)
     found = estimates.changes(base, arm.at[10], ["reflection"])["reflection"]
@@ -80,12 +80,20 @@ def test_the_base_is_counted_once_per_seed_as_grpo_drew_it():
     assert base.table.total("responses") == 87  # 40 of seeds 0 and 1 each, 7 of seed 2
 
 
-def test_the_rate_with_most_seeds_stands_for_an_arm_and_steps_are_those_of_all_seeds():
+def test_the_rate_with_most_seeds_stands_for_an_arm():
     later = [row("grpo", 0, 20, 0), *(row("grpo", 5, 10, 0) | {"lr": lr} for lr in ("1e-4", "9e-4"))]
     arm = estimates.arms_of(read(*ROWS, *later), "train", "countdown", "s")["grpo"]
-    assert (arm.lr, arm.seeds, arm.steps) == ("8e-4", ("0", "1"), (10,))
+    assert (arm.lr, arm.seeds, arm.last) == ("8e-4", ("0", "1"), 20)
+    assert {step: len(found) for step, found in arm.at.items()} == {10: 2, 20: 1}
     elsewhere = [one | {"start": "other"} for one in ROWS]
     assert estimates.arms_of(read(*elsewhere), "train", "countdown", "s") == {}
+
+
+def test_of_two_evaluations_on_the_same_problems_the_larger_stands():
+    small, large = (row("grpo", 0, 10, 0, responses=size) for size in (32, 64))
+    found = read(small | {"measure": "test"}, large | {"measure": "test64"})
+    ((key, responses),) = found.items()
+    assert (key.measure, responses.table.total("responses")) == ("test", 64)
 
 
 def test_correct_and_other_responses_apart():
@@ -146,7 +154,7 @@ def test_the_tables_by_hand():
     assert cells_of(grpo)[7:] == ["0.200 ± 0.057", "4.00 ± 1.13", "0.000 ± 0.000", "0.00 ± 0.00"]
     ratios = cells_of(ratio_table(course).splitlines()[3])
     assert [cell.split()[0] for cell in ratios[6:]] == ["×2.50", "×2.00", "×2.50", "–", "–", "–"]
-    assert cells_of(rise_table(course).splitlines()[0])[1] == "grpo (2 seeds): 10"
+    assert cells_of(rise_table(course).splitlines()[0])[1] == "grpo: 10 (2)"
     _, right, wrong_base, wrong = split_table(course).splitlines()[2:]
     assert cells_of(right)[:5] == ["grpo", "10", "correct", "50.0 ± 0.0", "0.250 ± 0.071"]
     assert cells_of(wrong_base)[:4] == ["base", "0", "not correct", "–"]

@@ -37,6 +37,9 @@ from prerl_eval.json_files import read_json
 LEXICON = Path(__file__).with_name("countdown_words.toml")
 FILE = "behavior.parquet"
 TRAIN = "train"
+MEASURES = ("test", "test64")
+"""Evaluations that are counted: the same problems, 32 and 64 responses to each."""
+
 WINDOW = 5
 GROUPS = 20
 """Problems are pooled by hash into so many groups, the clusters of all intervals: the data stay small, and
@@ -120,13 +123,13 @@ def _values(response: Response, found: Found) -> list[int]:
 
 
 def named(model: str) -> tuple[str, str, str]:
-    """Arm, learning rate and seed of a model's name; a base has neither rate nor seed.
+    """Arm, learning rate and seed of a model's name; a base ("base", "base.NAME") has neither rate nor seed.
 
     Raises UserError for a name that is not ARM-LR-SEED, such as grpo-8e-4-0.
     """
-    if model == "base" or model.startswith("base."):
-        return model, "", ""
     found = re.fullmatch(r"(.+)-(\d+(?:\.\d+)?e-?\d+)-(\d+)", model)
+    if found is None and re.match(r"base\b", model):
+        return model, "", ""
     if found is None:
         raise UserError(f"{model} is no model's name; models are called ARM-LR-SEED, such as grpo-8e-4-0")
     return found[1], found[2], found[3]
@@ -135,11 +138,15 @@ def named(model: str) -> tuple[str, str, str]:
 def finished_parts(work: Path, measures: tuple[str, ...]) -> list[Part]:
     """Training runs that made all their updates, and evaluations that are complete; sorted by name.
 
-    measures: names of evaluations to take. Raises UserError where `work` is no folder.
+    measures: names of evaluations to take. Raises UserError where `work` is no folder and for a name that is
+    no model's.
     """
     if not work.is_dir():
         raise UserError(f"{work} is not there; give the folder of the study's runs")
-    return [part for folder in sorted(work.iterdir()) for part in _part(folder, measures)]
+    parts = [part for folder in sorted(work.iterdir()) for part in _part(folder, measures)]
+    for part in parts:
+        named(part.model)
+    return parts
 
 
 def _part(folder: Path, measures: tuple[str, ...]) -> Iterator[Part]:
@@ -254,10 +261,10 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_
 def collect_command(
     work: Annotated[Path, typer.Argument(help="Folder of the study's runs.")],
     into: Annotated[Path, typer.Option(help="Folder of the data.")] = Path("results/nano"),
-    measure: Annotated[list[str] | None, typer.Option(help="Evaluations to count; default: test.")] = None,
+    measure: Annotated[list[str] | None, typer.Option(help="Evaluations; default: test, test64.")] = None,
 ) -> None:
     """Count finished runs that behavior.parquet lacks."""
-    done = collect(work, into, tuple(measure or ["test"]))
+    done = collect(work, into, tuple(measure or MEASURES))
     typer.echo(f"{len(done)} runs added to {into / FILE}")
 
 

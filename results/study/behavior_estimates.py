@@ -18,7 +18,7 @@ from behavior.cells import ENDS, Table
 from behavior.rates import Rate, count_rate
 from behavior.ratios import Comparison, Ratio, compare, compare_matched
 from prerl_eval.metrics import Floats
-from results.study.behavior_course import LABELS, PHRASES, SUMS, TRAIN
+from results.study.behavior_course import LABELS, MEASURES, PHRASES, SUMS, TRAIN
 
 REFERENCE = "grpo"
 NAMES = (*LABELS, *PHRASES)
@@ -103,7 +103,11 @@ Course = Mapping[Key, Responses]
 
 
 def read_course(rows: pa.Table) -> Course:
-    """The rows of behavior.parquet by model, measurement, benchmark and step."""
+    """The rows of behavior.parquet by model, measurement, benchmark and step.
+
+    Where a checkpoint was measured on the same problems twice, "test" and "test64", the one with more
+    responses stands for both, as "test": the smaller one's may be among them.
+    """
     names = ("arm", "lr", "seed", "start", "measure", "benchmark", "step")
     found: dict[Key, list[int]] = {}
     for place, values in enumerate(zip(*(rows[name].to_pylist() for name in names), strict=True)):
@@ -111,12 +115,14 @@ def read_course(rows: pa.Table) -> Course:
     sums = np.stack([rows[name].to_numpy() for name in SUMS], axis=1).astype(np.float64)
     group, length, correct = (rows[name].to_numpy() for name in ("group", "length", "correct"))
     end = np.array([ENDS.index(name) for name in rows["end"].to_pylist()], dtype=np.int64)
-    return {
-        key: Responses(
-            _table(sums[places], group[places], length[places], end[places]), np.asarray(correct[places])
-        )
-        for key, places in found.items()
-    }
+    course: dict[Key, Responses] = {}
+    for key, places in found.items():
+        table = _table(sums[places], group[places], length[places], end[places])
+        same = replace(key, measure=MEASURES[0]) if key.measure in MEASURES else key
+        held = course.get(same)
+        if held is None or held.table.total("responses") < table.total("responses"):
+            course[same] = Responses(table, np.asarray(correct[places]))
+    return course
 
 
 def _table(sums: Floats, group: np.ndarray, length: np.ndarray, end: np.ndarray) -> Table:
@@ -232,19 +238,21 @@ def with_seeds(ratio: Ratio, seeds: Sequence[float | None], groups: int) -> Chan
 
 @dataclass(frozen=True)
 class Arm:
-    """The seeds of one arm at one rate in one measurement. steps: sorted, those that every seed has."""
+    """The seeds of one arm at one rate in one measurement.
+
+    at: step -> the responses of each seed that has it, sorted; some seeds are trained for longer.
+    """
 
     name: str
     lr: str
     start: str
     seeds: tuple[str, ...]
-    steps: tuple[int, ...]
     at: Mapping[int, tuple[Responses, ...]]
 
     @property
     def last(self) -> int:
         """The end of training, or the last checkpoint that was measured."""
-        return self.steps[-1]
+        return max(self.at)
 
 
 def arms_of(course: Course, measure: str, benchmark: str, start: str) -> dict[str, Arm]:
@@ -260,11 +268,11 @@ def arms_of(course: Course, measure: str, benchmark: str, start: str) -> dict[st
     arms = {}
     for name, by_rate in sorted(rates.items()):
         lr = max(by_rate, key=lambda lr: (len(by_rate[lr]), float(lr)))
-        seeds = dict(sorted(by_rate[lr].items(), key=lambda item: int(item[0])))
-        steps = tuple(sorted(set.intersection(*(set(steps) for steps in seeds.values()))))
-        if steps:
-            at = {step: tuple(found[step] for found in seeds.values()) for step in steps}
-            arms[name] = Arm(name, lr, start, tuple(seeds), steps, at)
+        of_seed = by_rate[lr]
+        order = sorted(of_seed, key=int)
+        steps = sorted({step for found in of_seed.values() for step in found})
+        at = {step: tuple(of_seed[seed][step] for seed in order if step in of_seed[seed]) for step in steps}
+        arms[name] = Arm(name, lr, start, tuple(order), at)
     return arms
 
 

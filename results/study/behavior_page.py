@@ -53,9 +53,9 @@ response, each length weighted as in the base. Several comparisons are made and 
 
 TEXTS = {
     "behavior-rise": "## Do reflection and transition rise?\n\n"
-    "At the updates named, against the base: ↑ the interval lies above 1, ↓ below 1, · it does not tell.\n"
-    "holds: ↑ at the end of every arm; partly: ↑ at some update of some arm; does not hold: never ↑, and ↓\n"
-    "at every end; not seen: never ↑.",
+    "At the updates named (seeds in brackets), against the base: ↑ the interval lies above 1, ↓ below 1,\n"
+    "· it does not tell. holds: ↑ at the end of every arm; partly: ↑ at some update of some arm; does not\n"
+    "hold: never ↑, and ↓ at every end; not seen: never ↑.",
     "behavior-course": "## Rates",
     "behavior-ratios": "## Multiples of the base\n\nThe base's line has its rates.",
     "behavior-split": "## Correct responses and others, at the end\n\nBoth arms of a ratio are split alike.",
@@ -97,7 +97,7 @@ def course_points(course: Course) -> dict[str, dict[str, list[tuple[int, float, 
         for arm in arms:
             start = [] if base is None else [(0, measured([base])[0], 0.0)]
             points.setdefault(title, {})[arm.name] = start + [
-                (step, *_mean(measured(arm.at[step]))) for step in arm.steps
+                (step, *_mean(measured(arm.at[step]))) for step in arm.at
             ]
     return points
 

@@ -69,7 +69,7 @@ def chosen_arms(
 
 
 def _steps(arm: Arm) -> list[int]:
-    return sorted({*(step for step in UPDATES if step in arm.steps), arm.last})
+    return sorted({*(step for step in UPDATES if step in arm.at), arm.last})
 
 
 def base_at(course: Course, measure: str, benchmark: str) -> Responses | None:
@@ -132,17 +132,20 @@ def rise_table(course: Course, measure: str = TRAIN, benchmark: str = BENCHMARK)
     """Markdown: does it rise? ↑ where the interval lies above 1, ↓ below, · where it does not tell."""
     arms = [(arm, steps) for arm, steps in chosen_arms(course, measure, benchmark) if arm.name in MAIN]
     base = base_at(course, measure, benchmark)
-    names = (f"{arm.name} ({len(arm.seeds)} seeds): {', '.join(map(str, steps))}" for arm, steps in arms)
+    names = (
+        f"{arm.name}: {', '.join(f'{step} ({len(arm.at[step])})' for step in steps)}" for arm, steps in arms
+    )
     lines = _head("", *names, "rises?")
     if base is None or not arms:
         return "\n".join(lines)
     labels = (*SHOWN, "simplerl")
+    alone = " (one seed)" if any(len(arm.at[steps[-1]]) == 1 for arm, steps in arms) else ""
     found = [[changes(base, arm.at[step], labels) for step in steps] for arm, steps in arms]
     for label in labels:
         for way in WAYS:
             signs = [[one[label][way].direction for one in points] for points in found]
             cells = [" ".join(MARKS[sign] for sign in arm) for arm in signs]
-            lines.append(_row(f"{label} {way}", *cells, verdict(signs)))
+            lines.append(_row(f"{label} {way}", *cells, verdict(signs) + alone))
     return "\n".join(lines)
 
 
@@ -224,7 +227,7 @@ def _named(base: Responses) -> str:
 
 
 def _who(arm: Arm, step: int) -> tuple[str, ...]:
-    return arm.name, arm.lr, f"{len(arm.seeds)}", f"{step}"
+    return arm.name, arm.lr, f"{len(arm.at[step])}", f"{step}"
 
 
 def _head(*names: str) -> list[str]:
