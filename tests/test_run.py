@@ -16,7 +16,7 @@ from prerl_eval.plan import RunOptions, request_seed
 from prerl_eval.run import evaluate
 from prerl_eval.summary import summarize
 from tests.conftest import REPO
-from tests.faults import content
+from tests.faults.stage import content
 from tests.tiny import save_model, tiny_model  # noqa: F401 - the fixture is found by its name
 
 
