@@ -45,6 +45,7 @@ COUNTS = pa.schema(
         ("finished", pa.int32()),
     ]
 )
+MEASUREMENT = ("model", "step", "measure", "benchmark")
 
 Row = dict[str, str]
 
@@ -87,6 +88,7 @@ def collect(study: Study, points: Sequence[Point], rates: Mapping[str, str], wor
     if tests:
         _collect_runs(study, tests, rates, work)
         _collect_counts(study.folder, tests, work)
+    _fill_finished(study.folder, [point for point in points if point not in found], jobs)
     return found
 
 
@@ -144,8 +146,41 @@ def _collect_counts(folder: Path, points: Iterable[Point], work: Path) -> None:
             for problem, samples, correct in zip(tally.problem_ids, tally.samples, tally.correct, strict=True)
         ]
         tables.append(pa.table([list(column) for column in zip(*rows, strict=True)], schema=COUNTS))
+    _write_counts(folder, pa.concat_tables(tables))
+
+
+def _fill_finished(folder: Path, points: Iterable[Point], jobs: Jobs) -> None:
+    """Give rows that lack `finished` theirs, where WORK holds the measurement that they came from.
+
+    It is taken for that one where samples and correct samples of every problem are the same.
+    """
+    table = read_counts(folder)
+    lacking = _counted(table.filter(pc.is_null(table["finished"])))
+    keys = list(zip(*(table[name].to_pylist() for name in (*MEASUREMENT, "problem_id")), strict=True))
+    counts = list(zip(table["samples"].to_pylist(), table["correct"].to_pylist(), strict=True))
+    known = dict(zip(keys, counts, strict=True))
+    found: dict[tuple[str, int, str, str, str], int] = {}
+    for point in points:
+        name, run = (point.model.name, point.step, point.measure.name), measured_run(point, jobs.work)
+        wanted = {benchmark for benchmark in point.measure.benchmarks if (*name, benchmark) in lacking}
+        if not wanted or not jobs.is_measured(point):
+            continue
+        finished = _finished(run)
+        for benchmark, tally in tally_run(run).items():
+            rows = zip(tally.problem_ids, tally.samples, tally.correct, strict=True)
+            stored = {(*name, benchmark, problem): (samples, correct) for problem, samples, correct in rows}
+            if benchmark in wanted and all(known.get(key) == count for key, count in stored.items()):
+                found |= {key: finished.get((benchmark, key[-1]), 0) for key in stored}
+    if found:
+        before = table["finished"].to_pylist()
+        filled = [found.get(key, value) for key, value in zip(keys, before, strict=True)]
+        place = table.column_names.index("finished")
+        _write_counts(folder, table.set_column(place, COUNTS.field(place), pa.array(filled, pa.int32())))
+
+
+def _write_counts(folder: Path, table: pa.Table) -> None:
     temporary = folder / ".counts.parquet.tmp"
-    pq.write_table(pa.concat_tables(tables), temporary, compression="zstd")
+    pq.write_table(table, temporary, compression="zstd")
     temporary.rename(folder / "counts.parquet")
 
 
@@ -183,11 +218,8 @@ def _base_name(arm: Arm) -> str:
 
 
 def _counted(table: pa.Table) -> set[tuple[str, int, str, str]]:
-    keys = table.select(["model", "step", "measure", "benchmark"]).group_by(
-        ["model", "step", "measure", "benchmark"]
-    )
-    rows = keys.aggregate([]).to_pylist()
-    return {(row["model"], row["step"], row["measure"], row["benchmark"]) for row in rows}
+    columns = (table[name].to_pylist() for name in MEASUREMENT)
+    return set(zip(*columns, strict=True))
 
 
 # --- files -------------------------------------------------------------------------------------

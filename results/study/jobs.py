@@ -70,9 +70,11 @@ class Jobs:
             name in planned and planned[name]["n"] >= measure.n and planned[name]["limit"] == measure.limit
             for name in measure.benchmarks
         )
-        same = _ends_alike(record["checkpoint"]["ref"], self._checkpoint(point)) and record["settings"][
-            "temperature"
-        ] == (1.0 if measure.temperature is None else measure.temperature)
+        temperature = 1.0 if measure.temperature is None else measure.temperature
+        wanted = {"temperature": temperature, "seed": 0, **_sampling(point.model)}
+        same = _ends_alike(record["checkpoint"]["ref"], self._checkpoint(point)) and all(
+            _same(record["settings"].get(name), value) for name, value in wanted.items()
+        )
         rows = sum(pq.read_metadata(part).num_rows for part in store.parts(run))
         return asked and same and rows == sum(plan["n"] * plan["problems"] for plan in planned.values())
 
@@ -95,7 +97,7 @@ class Jobs:
         arguments = (
             *("prerl_eval.cli", "run", "--ckpt", str(self._checkpoint(point))),
             *(flag for name in measure.benchmarks for flag in ("--bench", name)),
-            *("--n", str(measure.n), "--workers", "1", *temperature, *limit),
+            *("--n", str(measure.n), "--workers", "1", *temperature, *limit, *_flags(_sampling(model))),
             *("--out", str(measured_run(point, self.work))),
         )
         cost = self.study.cost
@@ -143,6 +145,11 @@ class Jobs:
         if point.model.is_base:
             return self._start(point.model)
         return self.work / point.model.name / f"checkpoint-{point.step}"
+
+
+def _sampling(model: Model) -> Mapping[str, Value]:
+    """Flags of an evaluation: the options of a base model, which has no training to have any."""
+    return model.arm.options if model.is_base else {}
 
 
 def _flags(options: Mapping[str, Value]) -> list[str]:

@@ -48,9 +48,10 @@ class Fork:
 class Arm:
     """One way of training. algorithm: a command of prerl-train, or "base" for a base model as it is.
 
-    options: further flags of that command. rates: the learning rate, or those that are looked at on the
-    validation problems. base: another base model of the plan, "" for the study's own. steps: updates
-    that are made at least; more where a later checkpoint is measured or forked from.
+    options: further flags of that command, of `prerl-eval run` for a base. rates: the learning rate, or
+    those that are looked at on the validation problems. base: another base model of the plan, "" for the
+    study's own. steps: updates that are made at least; more where a later checkpoint is measured or forked
+    from.
     """
 
     name: str

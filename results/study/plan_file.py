@@ -154,8 +154,8 @@ def _check_base(study: Study, arm: Arm) -> None:
             f"arms.{arm.name}: there is no [bases.{arm.base}]; the plan has {', '.join(study.bases)}"
         )
     name = f"base.{arm.base}" if arm.base else "base"
-    if arm.algorithm == "base" and arm.name != name:
-        raise UserError(f'arms.{arm.name} is a base model as it is: call it [arms."{name}"]')
+    if arm.algorithm == "base" and arm.name != name and not arm.name.startswith(f"{name}-"):
+        raise UserError(f'arms.{arm.name} is a base model as it is: call it [arms."{name}"], or "{name}-..."')
 
 
 def _check_fork(study: Study, arm: Arm) -> None:
