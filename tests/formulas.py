@@ -97,6 +97,10 @@ def nsr_prerl(policy, batch):
     return token_mean(policy, negative(weigh(batch, centred)), erased)
 
 
+def grpo(policy, batch, estimate=normalized):
+    return token_mean(policy, weigh(batch, estimate), prompted, counted=batch)
+
+
 def contributing_nsr(batch):
     return negative(weigh(batch, centred))
 
