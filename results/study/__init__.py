@@ -1,9 +1,9 @@
 """The study: from a plan to committed data, and from committed data to the tables of its README.
 
-results/nano/study.toml      what is trained and measured (plan.py, plan_file.py; its cost: cost.py)
-runs/study/nano/             checkpoints and samples, not committed; a killed study goes on (jobs.py, execute.py)
-results/nano/looks.csv       validation scores of the learning rates that were looked at (collect.py, with both
-results/nano/runs.csv        below): one row per measured model and step: settings, samples, tokens
-results/nano/counts.parquet  one row per model, step, measure, benchmark and problem: samples, correct, finished
+results/nano/study.toml      what is trained and measured (plan.py, plan_file.py); its cost (cost.py)
+runs/study/nano/             checkpoints and samples, not committed (jobs.py, execute.py)
+results/nano/looks.csv       validation scores of what was looked at (this and the next two: collect.py)
+results/nano/runs.csv        a row per measured model and step: settings, samples, tokens
+results/nano/counts.parquet  a row per model, step, measure and problem: samples, correct, finished
 results/nano/README.md       its tables are made from committed data and nothing else (tables.py)
 """
