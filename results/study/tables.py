@@ -19,6 +19,7 @@ from results.study.forks import forks_table
 from results.study.hard import hard_picture, hard_table, hard_tests_table, warmups_picture
 from results.study.looks import looks_table
 from results.study.main_table import base_differences_table, bases_table, differences_table, main_table
+from results.study.mixed import mixed_table
 from results.study.plan import Study
 from results.study.temperature import temperature_picture, temperature_table, temperature_tests_table
 from results.study.warmup import warmup_picture, warmup_table, warmup_tests_table
@@ -27,6 +28,7 @@ TABLES: Mapping[str, Callable[[Committed], str]] = {
     "main": main_table,
     "differences": differences_table,
     "budgets": budgets_table,
+    "mixed": mixed_table,
     "controls": controls_table,
     "warmup": warmup_table,
     "warmup-tests": warmup_tests_table,
