@@ -1,7 +1,7 @@
 """A base model as a checkpoint on disk, with the record of how it was made.
 
     OUT/config.json, generation_config.json, model.safetensors, tokenizer files   an ordinary checkpoint
-    OUT/pretraining.json    command, settings, seed, versions, device, time
+    OUT/pretraining.json    command, settings, corpus, seed, versions, device, time
     OUT/train.jsonl         the loss curve
     OUT/README.md           what it is
 
@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from prerl_eval import __version__
 from prerl_eval.console import progress
 from prerl_eval.errors import RunStopped, UserError
+from prerl_train.traces import DEFAULT_CORPUS, Corpus
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
@@ -42,15 +43,24 @@ is evidence about nothing but its own small world. A prompt is plain text after 
 
 
 def train_base(
-    out: Path, *, size_name: str, seed: int, tokens: int | None, threads: int, device: str
+    out: Path,
+    *,
+    size_name: str,
+    seed: int,
+    tokens: int | None,
+    threads: int,
+    device: str,
+    corpus: Corpus = DEFAULT_CORPUS,
 ) -> dict[str, Any]:
     """Pre-train a base model and write it to `out`; the record of how it was made.
 
     size_name: a key of base_model.SIZES. tokens: None for the size's own number. Raises UserError, before
-    any work, for a folder that holds something and for a device that is not there; RunStopped where the
-    checkpoint cannot be written.
+    any work, for a folder that holds something, for a share outside 0 to 1 and for a device that is not
+    there; RunStopped where the checkpoint cannot be written.
     """
     check_out(out)
+    if not 0 <= corpus.promptless_share <= 1:
+        raise UserError(f"--promptless-share {corpus.promptless_share} is no share of documents; give 0 to 1")
     import torch
     import transformers
 
@@ -63,13 +73,16 @@ def train_base(
     tokens = tokens or size.tokens
     start = time.monotonic()
     with progress(f"pre-training the {size_name} base", tokens, unit="tokens") as advance:
-        model, tokenizer, log = pretrain(size, seed=seed, tokens=tokens, device=device, advance=advance)
+        model, tokenizer, log = pretrain(
+            size, seed=seed, tokens=tokens, corpus=corpus, device=device, advance=advance
+        )
     seconds = time.monotonic() - start
     record = {
         "command": f"prerl-train base --size {size_name} --seed {seed} --tokens {tokens} --threads {threads}"
-        f" --device {device} --out {out}",
+        f" --device {device}{_corpus_flags(corpus)} --out {out}",
         "size": size_name,
         **asdict(size),
+        **asdict(corpus),
         "seed": seed,
         "tokens": int(log[-1]["tokens"]),
         "parameters": model.num_parameters(),
@@ -87,6 +100,13 @@ def train_base(
     }
     save_checkpoint(out.resolve(), model, tokenizer, record, log)
     return record
+
+
+def _corpus_flags(corpus: Corpus) -> str:
+    """The flags that make this corpus of the default one, each after a space."""
+    share = corpus.promptless_share
+    flags = "" if share == DEFAULT_CORPUS.promptless_share else f" --promptless-share {share}"
+    return flags + ("" if corpus.restate else " --no-restate")
 
 
 def check_out(out: Path) -> None:

@@ -21,7 +21,7 @@ from transformers import GenerationConfig, PreTrainedTokenizerFast, Qwen3Config,
 
 from prerl_eval.console import Advance
 from prerl_train.countdown import LIMIT
-from prerl_train.traces import WORDS, documents
+from prerl_train.traces import DEFAULT_CORPUS, WORDS, Corpus, documents
 
 PAD, START, END, UNKNOWN = "<pad>", "<start>", "<end>", "<unknown>"
 
@@ -121,16 +121,18 @@ def build_model(size: Size, tokenizer: PreTrainedTokenizerFast, seed: int) -> Qw
     return model
 
 
-def batches(tokenizer: PreTrainedTokenizerFast, seed: int, batch_tokens: int) -> Iterator[Tensor]:
+def batches(
+    tokenizer: PreTrainedTokenizerFast, seed: int, batch_tokens: int, corpus: Corpus = DEFAULT_CORPUS
+) -> Iterator[Tensor]:
     """An endless stream of batches (documents, length) of token ids, padded on the right.
 
     Documents of a batch have similar lengths, so little is padding; a batch holds at most
     `batch_tokens` positions. A document is a row of its own: none sees another.
     """
     rng = random.Random(f"{seed} batches")
-    corpus = documents(seed)
+    drawn = documents(seed, corpus)
     while True:
-        window = _encode_documents(tokenizer, corpus, BATCHES_PER_WINDOW * batch_tokens)
+        window = _encode_documents(tokenizer, drawn, BATCHES_PER_WINDOW * batch_tokens)
         window.sort(key=len)
         groups = _group_by_positions(window, batch_tokens)
         rng.shuffle(groups)
@@ -140,13 +142,13 @@ def batches(tokenizer: PreTrainedTokenizerFast, seed: int, batch_tokens: int) ->
 
 
 def _encode_documents(
-    tokenizer: PreTrainedTokenizerFast, corpus: Iterator[tuple[str, str]], tokens: int
+    tokenizer: PreTrainedTokenizerFast, drawn: Iterator[tuple[str, str]], tokens: int
 ) -> list[list[int]]:
     """Start token, prompt, response and end token of the next documents, `tokens` tokens or a little more."""
     encoded: list[list[int]] = []
     total = 0
     while total < tokens:
-        texts = [f"{prompt} {response}{END}" for prompt, response in itertools.islice(corpus, 256)]
+        texts = [f"{prompt} {response}{END}" for prompt, response in itertools.islice(drawn, 256)]
         encoded += tokenizer(texts)["input_ids"]
         total = sum(map(len, encoded))
     return encoded
@@ -170,7 +172,7 @@ def learning_rate_factor(progress: float) -> float:
 
 
 def pretrain(
-    size: Size, *, seed: int, tokens: int, device: str, advance: Advance
+    size: Size, *, seed: int, tokens: int, corpus: Corpus, device: str, advance: Advance
 ) -> tuple[Qwen3ForCausalLM, PreTrainedTokenizerFast, list[dict[str, float]]]:
     """Pre-train a model of that size on `tokens` tokens of the corpus, each document seen once.
 
@@ -186,7 +188,7 @@ def pretrain(
     log: list[dict[str, float]] = []
     losses: list[float] = []
     done, start = 0, time.monotonic()
-    for step, batch in enumerate(batches(tokenizer, seed, size.batch_tokens), start=1):
+    for step, batch in enumerate(batches(tokenizer, seed, size.batch_tokens, corpus), start=1):
         loss, norm = _update(model, optimizers, batch.to(device), pad, learning_rate_factor(done / tokens))
         losses.append(loss)
         real = int((batch != pad).sum())

@@ -158,11 +158,26 @@ def base(
         int, typer.Option(help="CPU threads of torch; more than one is slower at these sizes.", min=1)
     ] = 1,
     device: Annotated[Literal["cpu", "cuda"], typer.Option(help="Where to train.")] = "cpu",
+    promptless_share: Annotated[
+        float, typer.Option(help="Share of documents that are a response without its problem, 0 to 1.")
+    ] = 0.25,
+    restate: Annotated[
+        bool, typer.Option("--restate/--no-restate", help="Responses open by restating their problem.")
+    ] = True,
 ) -> None:
     """Pre-train a base model on Countdown reasoning traces (nano: about five minutes on one CPU thread)."""
     from prerl_train.base_checkpoint import train_base
+    from prerl_train.traces import Corpus
 
-    record = train_base(out, size_name=size, seed=seed, tokens=tokens, threads=threads, device=device)
+    record = train_base(
+        out,
+        size_name=size,
+        seed=seed,
+        tokens=tokens,
+        threads=threads,
+        device=device,
+        corpus=Corpus(promptless_share, restate),
+    )
     typer.echo(
         f"{out}: {record['parameters']:,} parameters, {record['tokens']:,} tokens "
         f"in {record['seconds']:.0f} s ({record['tokens_per_second']:,} tokens/s)"

@@ -8,7 +8,8 @@ A document is a problem and a response in plain words with single spaces (line b
 
 Two of its features carry the study of P(y), as a prototype measured. The response restates the
 problem, and a quarter of the documents have no problem before it: without both, log P(y) of a
-response says little about log P(y|x) (cosine of their gradients .07 instead of .65).
+response says little about log P(y|x) (cosine of their gradients .07 instead of .65). A Corpus may be
+without either: its documents are those of the default corpus of the same seed, drawn alike.
 
 Authors differ in how often they try again, check, slip in arithmetic, or see the target where it is
 not, so a model of this corpus is right only some of the time and RL has something to select.
@@ -77,11 +78,23 @@ WORDS = (
 DIGITS_MIX: Mapping[int, float] = {3: 0.40, 4: 0.45, 5: 0.15}
 """Share of documents with so many digits."""
 
-PROMPTLESS_SHARE = 0.25
-"""Share of documents that are a response alone."""
-
 MAX_RESPONSE_WORDS = 96
 """No author starts a further try that could make the response longer than this."""
+
+
+@dataclass(frozen=True, slots=True)
+class Corpus:
+    """Which form documents have; the default is the corpus of the shipped base.
+
+    promptless_share: of documents that are a response alone, 0 to 1. restate: whether a response opens
+    with "make TARGET from NUMBERS ." or with its first try.
+    """
+
+    promptless_share: float = 0.25
+    restate: bool = True
+
+
+DEFAULT_CORPUS = Corpus()
 
 
 def write_response(
@@ -104,16 +117,23 @@ def write_response(
     return [*words, "answer", ":", *str(chain).split()]
 
 
-def documents(seed: int) -> Iterator[tuple[str, str]]:
-    """An endless stream of (prompt, response); the prompt is "" where the response stands alone."""
+def documents(seed: int, corpus: Corpus = DEFAULT_CORPUS) -> Iterator[tuple[str, str]]:
+    """An endless stream of (prompt, response); the prompt is "" where the response stands alone.
+
+    With one seed, all corpora have the same problems and tries, and each document that is promptless at
+    one share is so at any higher one.
+    """
     rng = random.Random(f"{seed} corpus")
     shares = [author.share for author in AUTHORS.values()]
     while True:
         (digits,) = rng.choices(list(DIGITS_MIX), list(DIGITS_MIX.values()))
         problem, solution = draw_problem("corpus", digits, rng)
         (author,) = rng.choices(list(AUTHORS.values()), shares)
-        response = " ".join(write_response(problem, solution, author, rng))
-        yield "" if rng.random() < PROMPTLESS_SHARE else problem.text, response
+        words = write_response(problem, solution, author, rng)
+        if not corpus.restate:
+            # Cut here, not left out there: it counts towards the room for tries, which must stay the same.
+            words = words[words.index("try") :]
+        yield "" if rng.random() < corpus.promptless_share else problem.text, " ".join(words)
 
 
 def _write_try(chain: Chain, target: int, author: Author, rng: random.Random) -> tuple[list[str], bool]:

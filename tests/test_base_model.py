@@ -28,7 +28,7 @@ from prerl_train.base_model import (
     build_tokenizer,
     learning_rate_factor,
 )
-from prerl_train.traces import documents
+from prerl_train.traces import Corpus, documents
 from tests.conftest import REPO
 
 MINIATURE = {"size_name": "nano", "tokens": 30_000, "threads": 1, "device": "cpu"}
@@ -83,6 +83,38 @@ def test_seed_decides_the_weights(miniature, tmp_path):
     train_base(tmp_path / "other", seed=1, **MINIATURE)
     assert weights(tmp_path / "same") == weights(miniature[0])
     assert weights(tmp_path / "other") != weights(miniature[0])
+
+
+def first_loss(folder):
+    return json.loads((folder / "train.jsonl").read_text().splitlines()[0])["loss"]
+
+
+def test_another_corpus_is_trained_on_and_recorded(miniature, tmp_path):
+    assert (miniature[1]["promptless_share"], miniature[1]["restate"]) == (0.25, True)
+    assert "restate" not in miniature[1]["command"]
+    assert "promptless" not in miniature[1]["command"]
+    out = tmp_path / "other"
+    done = cli("base", "--tokens", 1, "--promptless-share", "0", "--no-restate", "--out", out)
+    assert done.returncode == 0, done.stderr
+    record = json.loads((out / "pretraining.json").read_text())
+    assert (record["promptless_share"], record["restate"]) == (0.0, False)
+    assert f"--device cpu --promptless-share 0.0 --no-restate --out {out}" in record["command"]
+    # The first loss is that of the first weights, which the seed decides, on the first batch.
+    assert first_loss(out) != first_loss(miniature[0])
+
+
+def test_batches_are_of_the_given_corpus(tokenizer):
+    bare = next(batches(tokenizer, 0, 2048, Corpus(promptless_share=1.0, restate=False)))
+    words = {tokenizer.decode(row[1]) for row in bare}
+    assert words == {"try"}
+
+
+@pytest.mark.parametrize("share", ["-0.1", "1.5", "nan"])
+def test_a_share_that_is_none_is_refused(tmp_path, share):
+    done = cli("base", "--out", tmp_path / "base", "--promptless-share", share)
+    assert done.returncode == 2
+    assert done.stderr == f"prerl-train: --promptless-share {share} is no share of documents; give 0 to 1\n"
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_miniature_is_an_ordinary_checkpoint(miniature, caplog):

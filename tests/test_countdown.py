@@ -31,7 +31,7 @@ from prerl_train.countdown import (
     solutions,
     write_splits,
 )
-from prerl_train.traces import AUTHORS, MAX_RESPONSE_WORDS, WORDS, documents, write_response
+from prerl_train.traces import AUTHORS, MAX_RESPONSE_WORDS, WORDS, Corpus, documents, write_response
 from tests.conftest import REPO
 
 CASES = json.loads((REPO / "tests/cases/countdown.json").read_text(encoding="utf-8"))
@@ -244,6 +244,28 @@ def test_documents_are_what_the_study_needs():
         statuses.append(grade_countdown(response, problem_of(digits, int(words[1])), "stop").status)
     assert set(statuses) == {"correct", "wrong"}
     assert any("wait" in response and "let me check" in response for _, response in drawn)
+
+
+def test_the_default_corpus_is_that_of_the_shipped_base():
+    drawn = json.dumps(list(islice(documents(seed=0), 2000)))
+    digest = "3b64b434bf2639c637c813df8d876c63e271fd9f7c344bcc59d48b053d02202e"
+    assert hashlib.sha256(drawn.encode()).hexdigest() == digest
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.6, 1.0])
+def test_corpora_of_one_seed_differ_in_form_alone(share):
+    default = list(islice(documents(seed=2), 2000))
+    other = list(islice(documents(2, Corpus(share, restate=False)), 2000))
+    for (prompt, response), (other_prompt, cut) in zip(default, other, strict=True):
+        restated, first_try, rest = response.partition("try")
+        assert cut == first_try + rest
+        words = restated.split()
+        problem = CountdownProblem(tuple(map(int, words[3:-1])), int(words[1]))
+        assert other_prompt in ("", problem.text)
+        # The promptless documents of the smaller share are among those of the greater.
+        assert bool(prompt) >= bool(other_prompt) if share > 0.25 else bool(other_prompt) >= bool(prompt)
+    promptless = sum(not prompt for prompt, _ in other) / len(other)
+    assert promptless == pytest.approx(share, abs=0.055)  # five standard deviations at most
 
 
 def test_a_flawless_author_is_always_right():
