@@ -24,7 +24,7 @@ class UpdateFacts:
     not measured), seconds and tokens_per_second of sampling, reward and update. Where a rollout batch
     makes several updates, seconds of sampling and reward are the first one's.
 
-    extra: further figures of an algorithm, which the report repeats until they are replaced.
+    extra: further figures of an algorithm or a reward, which the report repeats until they are replaced.
     """
 
     def __init__(self, accelerator: Any):

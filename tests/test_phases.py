@@ -39,7 +39,10 @@ def test_s_updates_of_warm_up_are_s_updates(tiny_model, tmp_path, warmup):
     assert run.trainer.state.global_step == 4
 
 
-@pytest.mark.parametrize(("space", "name"), [("rl", "warmup-rl"), ("joint", "joint")])
+@pytest.mark.parametrize(
+    ("space", "name"),
+    [("rl", "warmup-rl"), ("joint", "joint"), ("swapped", "warmup-swapped"), ("anneal", "anneal")],
+)
 def test_the_other_warm_ups_have_names_of_their_own(tiny_model, tmp_path, space, name):
     run = train(
         tiny_model, tmp_path, algorithm="dsrl", dsrl_warmup_steps=2, dsrl_warmup_space=space, max_steps=3

@@ -7,7 +7,7 @@ from transformers import GPT2Config, LlamaConfig, PreTrainedTokenizerFast, Qwen3
 
 from prerl_eval.errors import UserError
 from prerl_eval.start_token import start_token_id
-from prerl_train.space import contributing, erase_prompts, join, loss_mask, take_rows
+from prerl_train.space import contributing, erase_prompts, join, loss_mask, swap_prompts, take_rows
 
 WORDS = ["one", "two", "three", "four"]
 
@@ -175,6 +175,29 @@ def test_erasing_takes_back_what_was_weighed_under_the_prompt():
     assert torch.equal(erased["importance_sampling_ratio"], torch.ones_like(ratio))
     assert "sampling_per_token_logps" not in erased
     assert ratio.unique().tolist() == [0.5]
+
+
+def test_a_swapped_prompt_is_the_next_groups_and_everything_else_stays():
+    ratio = torch.full((4, 3), 0.5)
+    batch = make_batch(old_per_token_logps=torch.ones(4, 3), importance_sampling_ratio=ratio)
+    before = {key: value.clone() for key, value in batch.items()}
+    swapped = swap_prompts(batch, 2)
+    assert swapped["prompt_ids"].tolist() == [[0, 31, 32], [41, 42, 43], [0, 0, 11], [21, 22, 23]]
+    assert swapped["prompt_mask"].tolist() == [[0, 1, 1], [1, 1, 1], [0, 0, 1], [1, 1, 1]]
+    # What was computed under its own prompt is no log p(y | x').
+    assert "old_per_token_logps" not in swapped
+    assert swapped["importance_sampling_ratio"].unique().tolist() == [1.0]
+    for key in ("completion_ids", "completion_mask", "advantages", "num_items_in_batch"):
+        assert torch.equal(swapped[key], before[key])
+    assert all(torch.equal(batch[key], before[key]) for key in batch)
+    # The last group's is the first one's.
+    assert swap_prompts(batch, 1)["prompt_ids"].tolist() == [*before["prompt_ids"][1:].tolist(), [0, 0, 11]]
+
+
+@pytest.mark.parametrize("group", [3, 4, 8])
+def test_a_prompt_to_swap_with_takes_two_whole_groups(group):
+    with pytest.raises(ValueError, match=f"4 rows in groups of {group}"):
+        swap_prompts(make_batch(), group)
 
 
 def test_taking_rows_leaves_what_belongs_to_no_row():

@@ -85,7 +85,9 @@ def test_only_updates_in_p_of_y_need_a_start_token(settings):
     assert erases(settings("prerl"))
     assert erases(settings("dsrl"))
     assert erases(settings("dsrl", warmup_space="joint"))
+    assert erases(settings("dsrl", warmup_space="anneal"))
     assert not erases(settings("dsrl", warmup_space="rl"))
+    assert not erases(settings("dsrl", warmup_space="swapped"))
     assert not erases(settings("dsrl", warmup_steps=0))
     assert not erases(settings("nsr-rl"))
 
@@ -131,6 +133,16 @@ def test_a_run_goes_on_in_its_folder_with_other_means_and_more_updates(settings)
         {"steps": 8},
     ):
         assert check_folder(plan_training(settings(**change)).folder)
+
+
+def test_a_run_from_before_an_option_was_there_has_its_default(settings):
+    plan = started(plan_training(settings()))
+    record = store.read_record(plan.folder.path)
+    del record["settings"]["reward"], record["settings"]["warmup_anchor"]
+    store.write_record(plan.folder.path, record)
+    assert check_folder(plan_training(settings()).folder)
+    with pytest.raises(UserError, match=r"other settings \(reward: 'verifiable' -> 'random'\)"):
+        plan_training(settings(reward="random"))
 
 
 @pytest.mark.parametrize(

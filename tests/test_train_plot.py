@@ -188,7 +188,7 @@ def test_what_was_never_measured_is_said_and_breaks_nothing(tmp_path, drawn):
 
 
 def test_titles_leave_room_for_their_units(tmp_path, drawn):
-    full = {"kl": 0.1, "clip_fraction": 0.1, "logprob_gap": 0.1, "value_loss": 0.1}
+    full = {"kl": 0.1, "clip_fraction": 0.1, "logprob_gap": 0.1, "value_loss": 0.1, "true_reward": 0.1}
     run = write_run(tmp_path / "run", [entry(n, **full) for n in range(1, 9)])
     plot_runs([run], tmp_path / "out.png")
     assert len(drawn[0].axes) == len(PANELS)

@@ -181,6 +181,18 @@ def test_a_bad_recipe_is_named_with_its_key(tmp_path, text, says):
         ("grpo", {"eval_every": 2}, "--eval-every does nothing without --eval-bench"),
         ("dsrl", {"joint_coef": 0.2}, "--joint-coef does nothing without --warmup-space joint"),
         ("dsrl", {"warmup_space": "rl", "start_token": "a"}, "--start-token does nothing without"),
+        ("dsrl", {"warmup_space": "swapped", "start_token": "a"}, "--start-token does nothing without"),
+        ("dsrl", {"warmup_space": "anneal", "warmup_coef": 0.1}, "--warmup-coef does nothing without"),
+        (
+            "dsrl",
+            {"warmup_space": "joint", "warmup_anchor": 0.1},
+            "--warmup-anchor does nothing without --warmup-space prerl, rl or swapped",
+        ),
+        ("dsrl", {"warmup_anchor": -0.1}, "--warmup-anchor -0.1 is too small"),
+        ("grpo", {"warmup_anchor": 0.1}, "--warmup-anchor means nothing to grpo"),
+        ("grpo", {"random_reward_p": 0.1}, "--random-reward-p does nothing without --reward random"),
+        ("ppo", {"reward": "random", "random_reward_p": 1.1}, "--random-reward-p 1.1 is too large"),
+        ("rloo", {"reward": "coin"}, "--reward coin is unknown; give one of: verifiable, random"),
     ],
 )
 def test_what_cannot_be_is_refused(algorithm, given, says):
@@ -217,3 +229,11 @@ def test_rows_split_evenly_over_processes():
         UserError, match="--minibatches 3 does not split the 24 rows of a rollout batch over 12"
     ):
         check_processes(dataclasses.replace(settings, prompts_per_step=12), 12)
+
+
+def test_swapped_prompts_need_two_problems_on_each_process():
+    settings = resolve("dsrl", GIVEN | {"warmup_space": "swapped", "prompts_per_step": 4})
+    check_processes(settings, 2)
+    with pytest.raises(UserError, match="--prompts-per-step 4: --warmup-space swapped takes the prompt of"):
+        check_processes(settings, 4)
+    check_processes(dataclasses.replace(settings, warmup_steps=0), 4)

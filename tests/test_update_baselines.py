@@ -19,6 +19,7 @@ from tests.formulas import (
     contributing_nsr,
     erased,
     groups,
+    grpo,
     leave_one_out,
     normalized,
     nsr_prerl,
@@ -41,10 +42,6 @@ from tests.training import (
 )
 
 # --- The baselines -------------------------------------------------------------------------------
-
-
-def grpo(policy, batch, estimate=normalized):
-    return token_mean(policy, weigh(batch, estimate), prompted, counted=batch)
 
 
 BASELINES = {

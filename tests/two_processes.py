@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from tests.coins import Numbered, make_coins
 from tests.training import MIXED, Script, flat, stubborn, train
 
 ONE_SIDED = "1111 0000 0100 0110"
@@ -46,6 +47,8 @@ RUNS: dict[str, dict[str, Any]] = {
     "kl": {"verdicts": one_sided, "algorithm": "dsrl", "beta": 0.5, "max_steps": 4},
     "sequence-mean": {"verdicts": uneven, "algorithm": "dsrl", "loss_type": "grpo"},
     "default-adam": {"verdicts": uneven, "algorithm": "dsrl", "adam_epsilon": 1e-8},
+    "coins": {"verdicts": stubborn, "script": Numbered, "rewards": make_coins(), "algorithm": "grpo"},
+    "anneal": {"verdicts": one_sided, "algorithm": "dsrl", "dsrl_warmup_space": "anneal"},
     "by-tokens": {"verdicts": uneven, "algorithm": "reinforce-pp", "max_steps": 2},
     "several-updates": {
         "verdicts": mixed,
@@ -73,7 +76,7 @@ def run_all(model: Path, out: Path) -> None:
             "adam_epsilon": 1e-4,
             **changes,
         }
-        script = Script(settings.pop("verdicts"))
+        script = settings.pop("script", Script)(settings.pop("verdicts"))
         run = train(model, out / name, script, **settings)
         named = run.trainer.model.named_parameters()
         found = {
