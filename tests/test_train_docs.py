@@ -1,22 +1,25 @@
 """What docs/train.md shows: its code runs, its options and files exist."""
 
+import inspect
 import re
 
 import torch
 
+from prerl_train import cli
 from prerl_train.catalogue import ALGORITHMS
 from prerl_train.settings import OPTIONS, flag
 from tests.conftest import REPO
 
 TEXT = (REPO / "docs" / "train.md").read_text()
 LAUNCHER = {"--num_processes", "--num_machines", "--machine_rank", "--main_process_ip", "--config_file"}
-OTHERS = {"--main_process_port", "--help", "--out", "--ckpt", "--bench", "--data", "--size"}
+OTHERS = {"--main_process_port", "--help", "--out", "--ckpt", "--bench", "--data"}
+BASE = {"--" + name.replace("_", "-") for name in inspect.signature(cli.base).parameters} | {"--no-restate"}
 SERVER = {"--weight-transfer-config", "--logprobs-mode"}
 
 
 def test_the_options_it_names_exist():
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9_-]*[a-z0-9]", TEXT))
-    known = {flag(name) for name in OPTIONS} | LAUNCHER | OTHERS | SERVER
+    known = {flag(name) for name in OPTIONS} | LAUNCHER | OTHERS | BASE | SERVER
     assert {name for name in named if name not in known} <= {"--eval"}
 
 
