@@ -64,7 +64,7 @@ class Cells:
     @property
     def design(self) -> Floats:
         """1 where a seed is of a method: float[2, S]."""
-        return (self.method == np.arange(2)[:, None]).astype(np.float64)
+        return np.asarray(self.method == np.arange(2)[:, None], dtype=np.float64)
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,7 @@ def find_mode(cells: Cells, spreads: Floats | tuple[float, ...], start: Mode | N
         fixed,
         b,
         float(value + normal - logs / 2),
-        np.linalg.inv(shared)[:2, :2],
+        np.asarray(np.linalg.inv(shared)[:2, :2], dtype=np.float64),
         np.asarray(cells.design @ weight / cells.design.sum(axis=1)),
     )
 

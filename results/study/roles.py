@@ -27,7 +27,7 @@ WARMUP = 10
 
 def trained(data: Committed) -> list[str]:
     """Arms with data, without the base models."""
-    return [name for name in data.rates if name != BASE and not name.startswith(f"{BASE}.")]
+    return [name for name in data.rates if algorithm(data, name).split(".")[0] != BASE]
 
 
 def main_arms(data: Committed) -> list[str]:
