@@ -111,7 +111,8 @@ def read_annotations(run: Path, name: str, columns: Sequence[str] | None = None)
     Raises UserError where there is no such annotation or a part is damaged.
     """
     read_about(run, name)
-    tables = [store.read_part(part, columns) for part in store.parts_in(annotation_folder(run, name))]
+    folder = annotation_folder(run, name)
+    tables = [store.read_part(part, columns, ANNOTATION_SCHEMA) for part in store.parts_in(folder)]
     if tables:
         return pa.concat_tables(tables)
     empty = ANNOTATION_SCHEMA.empty_table()

@@ -102,7 +102,7 @@ def _parquet_rows(file: Path, columns: Sequence[str] | None, moved: Moved | None
     import pyarrow.parquet as pq
 
     try:
-        with pq.ParquetFile(file) as parquet:
+        with pq.ParquetFile(file, page_checksum_verification=True) as parquet:
             seen, total, size = 0, parquet.metadata.num_rows, file.stat().st_size
             for batch in parquet.iter_batches(batch_size=BATCH_ROWS, columns=columns):
                 yield from batch.to_pylist()

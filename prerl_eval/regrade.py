@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from prerl_eval import provenance, store
-from prerl_eval.errors import RunStopped, UserError
+from prerl_eval.errors import RunStopped
 from prerl_eval.grading import GradingPool, Verdict, grader_version
 from prerl_eval.grading.code import code_execution, isolation_notes, unisolated
 from prerl_eval.problems import Problem
@@ -68,10 +68,7 @@ def _set_rules(run: Path, record: dict[str, Any], accept: bool, execution: str) 
 
 
 def _regrade_part(part: Path, pool: GradingPool, changes: Changes) -> None:
-    try:
-        table = pq.read_table(part)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise UserError(f"{part} is damaged ({str(error).splitlines()[0]}); move it away") from error
+    table = store.read_part(part)
     rows = table.select([name for name in table.column_names if name != "token_ids"]).to_pylist()
     problems = [stored_problem(row) for row in rows]
     verdicts = pool.grade(
@@ -113,7 +110,7 @@ def _replace(part: Path, table: pa.Table) -> None:
     temporary = part.with_name(f".{part.stem}.tmp")
     try:
         with temporary.open("wb") as file:
-            pq.write_table(table, file, compression="zstd")
+            pq.write_table(table, file, compression="zstd", write_page_checksum=True)
             file.flush()
             os.fsync(file.fileno())
         temporary.rename(part)

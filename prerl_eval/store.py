@@ -348,15 +348,27 @@ def _readable_json(record: Mapping[str, Any]) -> str:
     return re.sub(r"\[\n[\s\d,]+\]", lambda numbers: re.sub(r"\s+", " ", numbers[0]), text)
 
 
-def read_part(part: Path, columns: Sequence[str] | None = None) -> pa.Table:
-    """One part file (only `columns` where given). Raises UserError where it is damaged."""
+def read_part(part: Path, columns: Sequence[str] | None = None, schema: pa.Schema = SCHEMA) -> pa.Table:
+    """One part file (only `columns` where given) of that schema. Raises UserError where it is damaged.
+
+    A changed byte is found: in the data by checksums (older parts have none), in the names, types and
+    lengths of columns because the file states them twice.
+    """
+    expected = pa.schema([schema.field(name) for name in columns]) if columns else schema
     try:
-        return pq.read_table(part, columns=list(columns) if columns else None)
-    except (pa.ArrowInvalid, OSError) as error:
+        names = list(columns) if columns else None
+        table = pq.read_table(part, columns=names, page_checksum_verification=True)
+        if not table.schema.equals(expected):
+            raise pa.ArrowInvalid("its columns are not those that prerl writes")
+        # The footer has no checksum, and states the rows of each group and of all.
+        if len(table) != pq.read_metadata(part).num_rows:
+            raise pa.ArrowInvalid("it states two numbers of rows")
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise UserError(
             f"{part} is damaged ({str(error).splitlines()[0]}); move it away and run the same command: "
             "its rows are sampled again"
         ) from error
+    return table
 
 
 def _put(part: Path, table: pa.Table) -> None:
@@ -365,7 +377,8 @@ def _put(part: Path, table: pa.Table) -> None:
     try:
         part.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:
-            pq.write_table(table, file, compression="zstd")
+            # zstd finds few of the bytes that a disk changes; without checksums most would be read as data.
+            pq.write_table(table, file, compression="zstd", write_page_checksum=True)
             _sync(file)
         temporary.rename(part)
         _sync_folder(part.parent)

@@ -284,3 +284,19 @@ def test_a_full_disk_stops_with_one_line_and_keeps_every_part(tmp_path):
     finally:
         time.sleep(0.05)
         subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_a_changed_byte_anywhere_in_a_part_changes_no_row(run):
+    """Read whole or in part, the file is either refused or says what it said."""
+    part = store.write_part(run, store.rows_to_table(rows(60, answer="204" * 9)))
+    whole, before = store.read_part(part), part.read_bytes()
+    refused = []
+    for place in range(0, len(before), 11):
+        part.write_bytes(before[:place] + bytes([before[place] ^ 1 << place % 8]) + before[place + 1 :])
+        try:
+            assert store.read_part(part).equals(whole), f"byte {place}"
+            assert store.read_part(part, ["status", "step"]).equals(whole.select(["status", "step"]))
+        except UserError as error:
+            refused.append(str(error))
+    assert len(refused) > len(before) / 11 / 3
+    assert all(message.startswith(f"{part} is damaged (") for message in refused)

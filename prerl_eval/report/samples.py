@@ -107,12 +107,14 @@ class Samples:
 def _batches(run: Path, advance: Callable[[int], None] | None) -> Iterator[Any]:
     for part in parts(run):
         try:
-            with pq.ParquetFile(part) as file:
+            with pq.ParquetFile(part, page_checksum_verification=True) as file:
+                if not file.schema_arrow.equals(SCHEMA):
+                    raise pa.ArrowInvalid("its columns are not those that prerl writes")
                 for batch in file.iter_batches(BATCH_ROWS, columns=[*FACTS, "prompt", "completion"]):
                     yield batch
                     if advance is not None:
                         advance(len(batch))
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             raise UserError(
                 f"{part} is damaged ({str(error).splitlines()[0]}); move it away and run the same command: "
                 "its rows are sampled again"
