@@ -67,6 +67,10 @@ options = {warmup_steps = 20}
 algorithm = "dsrl"
 lr = "8e-4"
 options = {warmup_steps = 40}
+[arms.grpo-long]
+algorithm = "grpo"
+lr = "8e-4"
+at = [{step = [40, 80], measure = "test"}]
 [arms.grpo-then-grpo]
 algorithm = "grpo"
 lr = "8e-4"
@@ -99,6 +103,7 @@ TRAINED = [
     ("swapped", "8e-4", (40,), 0.7),
     ("dsrl-s20", "8e-4", (40, 60), 0.9),
     ("dsrl-s40", "8e-4", (40, 80), 0.4),
+    ("grpo-long", "8e-4", (40, 80), 1.0),
     ("grpo-then-grpo", "8e-4", (20,), 2.0),
     ("grpo-then-prerl", "2e-4", (20,), 1.4),
     ("norestate-grpo", "8e-4", (40,), 0.8),

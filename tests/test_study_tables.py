@@ -17,7 +17,7 @@ from results.study.forks import AFTER, HEAD, coverage_verdict
 from results.study.main_table import main_table
 from results.study.markdown import FEW, NOTHING, tables, written
 from results.study.plan_file import load_study
-from results.study.roles import controls, main_arms, of_base, other_bases, warmup_arms
+from results.study.roles import controls, main_arms, of_base, other_bases, role, warmup_arms
 from results.study.tables import TABLES, all_tables, with_tables
 from results.study.warmup import optimum_weights, trend_weights
 from tests.conftest import REPO
@@ -103,6 +103,7 @@ def test_a_level_has_an_interval_over_seeds():
 def test_each_arm_has_its_table(data):
     assert main_arms(data) == ["grpo", "dsrl", "dsrl-rl"]
     assert controls(data) == ["dsrl-rl", "swapped"]
+    assert role(data, "grpo-long") == "long"
     assert warmup_arms(data) == {0: "grpo", 10: "dsrl", 20: "dsrl-s20", 40: "dsrl-s40"}
     assert other_bases(data) == ["norestate"]
     assert of_base(data, "norestate") == ["norestate-grpo", "norestate-dsrl"]

@@ -10,17 +10,21 @@ import numpy as np
 from results.study.committed import Committed
 from results.study.main_table import DIFFERENCE_KS, less
 from results.study.markdown import DASH, Cell, tables
-from results.study.roles import METHOD, REFERENCE, WARMUP, controls, warmup
+from results.study.roles import REFERENCE, WARMUP, controls, varied, warmup
 
 
 def controls_table(data: Committed) -> str:
-    """Avg and Pass@32 less DSRL's, then less GRPO's, in points; KL to the base moved in the warm-up."""
+    """Avg and Pass@32 less those of the arm that is varied, then less GRPO's, in points.
+
+    Beside them the KL to the base that the warm-up moved.
+    """
     columns = [f"{name} {'Avg' if k == 1 else f'Pass@{k}'}" for name in data.sets for k in DIFFERENCE_KS]
     there = [arm for arm in controls(data) if data.steps in data.steps_of(arm)]
     blocks: dict[str, list[list[Cell]]] = {}
-    for reference in (METHOD, REFERENCE):
+    method = varied(data)
+    for reference in (method, REFERENCE):
         if there and reference in data.rates:
-            arms = [arm for arm in (METHOD, *there) if arm in data.rates and arm != reference]
+            arms = [arm for arm in dict.fromkeys((method, *there)) if arm in data.rates and arm != reference]
             blocks[f"less {reference}"] = [
                 [arm, warmup_kl(data, arm), *less(data, reference, arm)] for arm in arms
             ]

@@ -43,6 +43,16 @@ def expansion_table(data: Committed) -> str:
     return tables(head, blocks)
 
 
+def discovery_less_null(data: Committed, benchmark: str, arm: str) -> Contrast | None:
+    """Discovery of one arm less that of the base again, in points; None where it was not measured."""
+    for name, base, null in _bases(data):
+        counts = dict(_methods(data, name)).get(arm) if name == benchmark else None
+        if counts is not None:
+            cell = _kept_and_new(support_change(base.counts, counts, null.counts), counts.seeds)[-1]
+            return cell if isinstance(cell, Contrast) else None
+    return None
+
+
 def newly_table(data: Committed) -> str:
     """Markdown: problems with correct samples on one side only, and those of them that luck does not explain.
 

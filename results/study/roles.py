@@ -19,6 +19,9 @@ NO_STD = "dr-grpo"
 RL_WARMUP = "dsrl-rl"
 """The same course as dsrl with NSR-RL in its warm-up: what the warm-up space alone adds."""
 
+VARIED = "dsrl-w1e-4"
+"""DSRL at the warm-up rate whose length and kind are varied; METHOD itself where the plan has no such arm."""
+
 STEPS = "warmup_steps"
 
 WARMUP = 10
@@ -53,7 +56,7 @@ def controls(data: Committed) -> list[str]:
 
 
 def role(data: Committed, name: str) -> str:
-    """One of "method", "base", "fork", "warmup" and "control"."""
+    """One of "method", "base", "fork", "long" (nothing but more updates), "warmup" and "control"."""
     arm = data.study.arms.get(name)
     if arm is None or name in (arm.algorithm, RL_WARMUP):
         return "method"
@@ -61,7 +64,14 @@ def role(data: Committed, name: str) -> str:
         return "base"
     if arm.fork:
         return "fork"
-    return "warmup" if _only_length(arm, data.study.arms.get(METHOD)) else "control"
+    if not arm.options:
+        return "long"
+    return "warmup" if _only_length(arm, data.study.arms.get(varied(data))) else "control"
+
+
+def varied(data: Committed) -> str:
+    """The arm that the sweep over S and the controls change something of."""
+    return VARIED if VARIED in data.study.arms else METHOD
 
 
 def _only_length(arm: Arm, method: Arm | None) -> bool:
@@ -92,5 +102,6 @@ def warmup(data: Committed, name: str) -> int:
 
 def warmup_arms(data: Committed) -> dict[int, str]:
     """Length of warm-up -> arm: GRPO for 0, DSRL as planned, and the arms that differ in this alone."""
-    names = [name for name in trained(data) if role(data, name) == "warmup" or name in (METHOD, REFERENCE)]
+    known = (varied(data), REFERENCE)
+    names = [name for name in trained(data) if role(data, name) == "warmup" or name in known]
     return dict(sorted((warmup(data, name), name) for name in names))

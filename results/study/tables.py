@@ -17,6 +17,7 @@ from results.study.committed import Committed, load_committed
 from results.study.controls import controls_table
 from results.study.forks import forks_table
 from results.study.hard import hard_picture, hard_table, hard_tests_table, warmups_picture
+from results.study.long_runs import long_table
 from results.study.looks import looks_table
 from results.study.main_table import base_differences_table, bases_table, differences_table, main_table
 from results.study.mixed import mixed_table
@@ -33,6 +34,7 @@ TABLES: Mapping[str, Callable[[Committed], str]] = {
     "warmup": warmup_table,
     "warmup-tests": warmup_tests_table,
     "forks": forks_table,
+    "long": long_table,
     "temperature": temperature_table,
     "temperature-tests": temperature_tests_table,
     "hard": hard_table,

@@ -56,11 +56,12 @@ def mean_change(data: Responses, kind: str, change: Floats) -> Estimate:
 
 def share(data: Responses, kind: str, marked: Floats, among: Floats | None = None) -> Estimate:
     """Share of a kind's responses that are marked (float[S, N] of 0 and 1), of those `among` where given."""
-    everything = np.ones(marked.shape) if among is None else among
-    value, z = ratio(data.sums(kind, marked * everything), data.sums(kind, everything))
+    below = data.sums(kind, np.ones(marked.shape) if among is None else among)
+    value, z = ratio(data.sums(kind, marked if among is None else marked * among), below)
     if math.isnan(value):
         return Estimate(math.nan, 0.0, 1.0)
-    return Estimate(value, *share_interval(value, *variance(z.mean(axis=0), [z]), data.units[kind]))
+    units = float(data.has[kind][below.sum(axis=0) > 0].sum())
+    return Estimate(value, *share_interval(value, *variance(z.mean(axis=0), [z]), units))
 
 
 def mass_ratio(data: Responses, kind: str, change: Floats) -> Estimate:
@@ -83,7 +84,7 @@ def weight_seen(data: Responses, change: Floats) -> Estimate:
     """Mean importance weight: 1 where the base's responses show all that the trained model does."""
     value, z = ratio(
         np.stack([np.bincount(data.problem, row, minlength=data.problems) for row in _weights(data, change)]),
-        np.bincount(data.problem, weights=data.weights["correct"] + data.weights["wrong"]),
+        np.bincount(data.problem, data.weights["correct"] + data.weights["wrong"]).astype(np.float64),
     )
     reach = _reach(z)
     return Estimate(value, value - reach, value + reach)
@@ -128,6 +129,17 @@ def mass_table(data: Committed) -> str:
                 )
         blocks.append(f"**{_title(benchmark, base)}**\n\n{markdown_table(head, rows)}")
     return "\n\n".join(blocks) or NOTHING
+
+
+def masses(folder: Path, benchmark: str, arm: str, step: int) -> dict[str, Estimate]:
+    """Kind -> probability, trained by base, at one step of an arm; without kinds it is not known of."""
+    for name, table, base in _benchmarks(folder):
+        names = dict(_checkpoints(table)).get(f"{arm}@{step}") if name == benchmark else None
+        if names:
+            given = changes(table, names, "given")
+            found = {kind: mass_ratio(base, kind, given) for kind in KINDS}
+            return {kind: one for kind, one in found.items() if not math.isnan(one.value)}
+    return {}
 
 
 def recovery_table(data: Committed) -> str:
