@@ -1,7 +1,7 @@
 """Checkpoints of a training run: each appears whole or not at all, and the newest whole one is found.
 
     RUN/checkpoint-N/             N updates done: all that transformers' Trainer saves, and extra files
-    RUN/checkpoint-N/prerl.json   written last: step, processes, every file with its size, versions
+    RUN/checkpoint-N/prerl.json   written last: step, processes, every file with size and checksum, versions
     RUN/.partial-N/               being written or deleted; the next start removes what a kill left
     RUN/.replaced-N/              an older checkpoint-N while a new one takes its place
 
@@ -11,7 +11,6 @@ loading them, is the Trainer's own. All processes must see one RUN folder. Impor
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -22,15 +21,14 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from prerl_eval import provenance
 from prerl_eval.errors import RunStopped, UserError
+from prerl_train.manifest import changed, cut_off, missing, read_manifest, seal, sync
 
 if TYPE_CHECKING:
     from trl import GRPOTrainer as _Trainer
 else:
     _Trainer = object
 
-MANIFEST = "prerl.json"
 FOLDER = re.compile(r"checkpoint-(\d+)")
 PARTIAL, REPLACED = ".partial-", ".replaced-"
 
@@ -107,7 +105,7 @@ class AtomicCheckpoints(_Trainer):
         resumable = not self.args.save_only_model
         if resumable:
             _check_rng_files(written, self.args.world_size)
-        _seal(written, self.state.global_step, self.args.world_size, resumable)
+        seal(written, self.state.global_step, self.args.world_size, resumable)
         _move_into_place(written, final)
         rotate(final.parent, self.args.save_total_limit, {final} | ({Path(best)} if best else set()))
 
@@ -138,7 +136,8 @@ def latest_checkpoint(run: Path, world_size: int | None = None) -> Path | None:
     """The newest complete checkpoint of a run, None without one.
 
     world_size: processes of this run; None takes WORLD_SIZE, which launchers set. A checkpoint
-    without manifest or with a file that is too short was torn: it is skipped, with a line on stderr.
+    without manifest, or with a file that is too short or holds other bytes than were written, is torn:
+    it is skipped, with a line on stderr.
     Raises UserError where the newest whole one cannot be resumed from: files were removed, it was
     saved without optimizer, or by another number of processes.
     """
@@ -146,7 +145,10 @@ def latest_checkpoint(run: Path, world_size: int | None = None) -> Path | None:
         world_size = int(os.environ.get("WORLD_SIZE", 1))
     for checkpoint in _newest_first(run):
         manifest = read_manifest(checkpoint)
-        fault = "no readable prerl.json in it" if manifest is None else _cut_off(checkpoint, manifest)
+        if manifest is None:
+            fault = "no readable prerl.json in it"
+        else:
+            fault = cut_off(checkpoint, manifest) or changed(checkpoint, manifest)
         if manifest is None or fault:
             if os.environ.get("RANK", "0") == "0":
                 print(f"warning: {checkpoint} is torn ({fault}); it is skipped", file=sys.stderr)
@@ -193,15 +195,6 @@ def rotate(run: Path, keep: int | None, protected: set[Path]) -> None:
             shutil.rmtree(doomed)
 
 
-def read_manifest(checkpoint: Path) -> dict[str, Any] | None:
-    """prerl.json of a checkpoint; None where there is none that can be read."""
-    try:
-        manifest = json.loads((checkpoint / MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return manifest if isinstance(manifest, dict) and isinstance(manifest.get("files"), dict) else None
-
-
 def _newest_first(run: Path) -> list[Path]:
     if not run.is_dir():
         return []
@@ -211,27 +204,14 @@ def _newest_first(run: Path) -> list[Path]:
 
 def _is_complete(checkpoint: Path) -> bool:
     manifest = read_manifest(checkpoint)
-    return manifest is not None and not _missing(checkpoint, manifest) and not _cut_off(checkpoint, manifest)
-
-
-def _missing(checkpoint: Path, manifest: Mapping[str, Any]) -> list[str]:
-    return [name for name in manifest["files"] if not (checkpoint / name).is_file()]
-
-
-def _cut_off(checkpoint: Path, manifest: Mapping[str, Any]) -> str:
-    """Which file is shorter than it was, "" for none. A missing one was not torn but removed."""
-    for name, size in manifest["files"].items():
-        file = checkpoint / name
-        if file.is_file() and file.stat().st_size < size:
-            return f"{name} has {file.stat().st_size:,} of {size:,} bytes"
-    return ""
+    return manifest is not None and not missing(checkpoint, manifest) and not cut_off(checkpoint, manifest)
 
 
 def _check_resumable(checkpoint: Path, manifest: Mapping[str, Any], world_size: int) -> None:
-    missing = _missing(checkpoint, manifest)
-    if missing:
+    gone = missing(checkpoint, manifest)
+    if gone:
         raise UserError(
-            f"{checkpoint} lacks {', '.join(missing[:3])}{' and more' if len(missing) > 3 else ''}, "
+            f"{checkpoint} lacks {', '.join(gone[:3])}{' and more' if len(gone) > 3 else ''}, "
             "without which no run resumes exactly; put it back, or remove the folder to use an older one"
         )
     if not manifest.get("resumable", True):
@@ -282,41 +262,15 @@ def _check_rng_files(written: Path, world_size: int) -> None:
         )
 
 
-def _seal(written: Path, step: int, world_size: int, resumable: bool) -> None:
-    """Bring the files to disk, then the manifest that names them."""
-    paths = sorted(written.rglob("*"))
-    files = [path for path in paths if path.is_file()]
-    for path in files:
-        _sync(path)
-    record = {
-        "step": step,
-        "world_size": world_size,
-        "resumable": resumable,
-        "files": {path.relative_to(written).as_posix(): path.stat().st_size for path in files},
-        "versions": provenance.versions(),
-    }
-    (written / MANIFEST).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    for path in (written / MANIFEST, *(path for path in paths if path.is_dir()), written):
-        _sync(path)
-
-
 def _move_into_place(written: Path, final: Path) -> None:
     replaced = final.with_name(final.name.replace("checkpoint-", REPLACED))
     if final.exists():
         final.rename(replaced)
     written.rename(final)
-    _sync(final.parent)
+    sync(final.parent)
     written.parent.rmdir()
     if replaced.exists():
         shutil.rmtree(replaced)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager

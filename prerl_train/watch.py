@@ -57,7 +57,9 @@ class MetricsWriter(TrainerCallback):
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Leave out the updates that are about to be made again."""
         if state.is_world_process_zero:
-            journal.go_back(self._file, state.global_step)
+            kept = journal.go_back(self._file, state.global_step)
+            if lost := state.global_step - len({entry["step"] for entry in kept}):
+                print(f"warning: {self._file} lacks {lost} of the updates before this one", file=sys.stderr)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """One line per update, whatever logging_steps says."""

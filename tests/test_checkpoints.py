@@ -9,7 +9,8 @@ import pytest
 
 from prerl_eval.checkpoint import open_checkpoint
 from prerl_eval.errors import UserError
-from prerl_train.checkpoints import MANIFEST, clear_partial, latest_checkpoint, rotate
+from prerl_train.checkpoints import clear_partial, latest_checkpoint, rotate
+from prerl_train.manifest import MANIFEST
 from tests.conftest import REPO
 from tests.tiny import save_model
 
@@ -256,20 +257,25 @@ def test_the_newest_checkpoint_is_the_one_of_most_updates(tmp_path):
     assert latest_checkpoint(tmp_path / "new") is None
 
 
-@pytest.mark.parametrize("torn", ["no manifest", "half a manifest", "short file"])
+@pytest.mark.parametrize("torn", ["no manifest", "half a manifest", "short file", "changed byte"])
 def test_a_torn_checkpoint_is_skipped_with_one_line(tmp_path, capsys, torn):
     write_checkpoint(tmp_path, 3)
-    newest = write_checkpoint(tmp_path, 6)
+    # CRC-32 of "0123456789" by gzip.
+    newest = write_checkpoint(tmp_path, 6, crc32={"model.safetensors": 0xA684C7C6})
     if torn == "no manifest":
         (newest / MANIFEST).unlink()
     elif torn == "half a manifest":
         (newest / MANIFEST).write_text((newest / MANIFEST).read_text()[:30])
+    elif torn == "changed byte":
+        assert latest_checkpoint(tmp_path) == newest
+        (newest / "model.safetensors").write_bytes(b"0123466789")
     else:
         (newest / "optimizer.pt").write_bytes(b"0123")
     assert latest_checkpoint(tmp_path) == tmp_path / "checkpoint-3"
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"warning: {newest} is torn (")
     assert ("optimizer.pt has 4 of 10 bytes" in line) == (torn == "short file")
+    assert ("model.safetensors holds other bytes than were written" in line) == (torn == "changed byte")
 
 
 @pytest.mark.parametrize("name", [*STATE, "model.safetensors"])
