@@ -27,21 +27,12 @@ from results.study.collect import read_csv
 from results.study.committed import Committed, load_committed
 from results.study.markdown import DASH, NOTHING, table
 from results.study.plan_file import load_study
+from results.study.roles import WARMUP, warmup
 from results.study.traces import Key, base_run, base_target, scores, subset, targets
 
 FILE = "kl.csv"
-COLUMNS = (
-    "model",
-    "arm",
-    "seed",
-    "step",
-    "warmup",
-    "kl_per_response",
-    "kl_se",
-    "alone_fall",
-    "alone_fall_se",
-)
-"""warmup: updates of the model's warm-up. kl_per_response: nats. alone_fall: mean fall of log P(y)."""
+COLUMNS = ("model", "arm", "seed", "step", "kl_per_response", "kl_se", "alone_fall", "alone_fall_se")
+"""kl_per_response: nats. alone_fall: mean fall of log P(y) of the same responses."""
 
 BENCHMARK, SAMPLES = "countdown", 4
 SMALL_KL = 0.5
@@ -84,7 +75,7 @@ def collect(work: Path, into: Path) -> int:
             given, alone = (_changes(base[space], there[space]) for space in ("given", "alone"))
             arm, _, seed = named(target.model)
             figures = (*kl_divergence(given), *mean_of_problems(-alone))
-            facts = (target.model, arm, seed, target.step, target.warmup, *(f"{x:.6f}" for x in figures))
+            facts = (target.model, arm, seed, target.step, *(f"{x:.6f}" for x in figures))
             rows[target.model, target.step] = dict(zip(COLUMNS, map(str, facts), strict=True))
             _write(into / FILE, [rows[key] for key in sorted(rows)])
             advance(1, target.name)
@@ -115,27 +106,26 @@ def _write(file: Path, rows: Sequence[Mapping[str, str]]) -> None:
 
 
 def kl_table(data: Committed) -> str:
-    """Markdown: KL and fall of log P(y) at the end of each warm-up, and after 40 updates; per arm."""
-    arms: dict[str, dict[str, list[dict[str, str]]]] = {}
+    """Markdown: KL and fall of log P(y) at the end of each warm-up, and KL after all updates; per arm.
+
+    S: updates of the warm-up; an arm without one is shown after as many updates as DSRL's has.
+    """
+    places: dict[tuple[str, int], list[dict[str, str]]] = {}
     for row in read_csv(data.study.folder / FILE):
-        place = "warmup" if row["step"] == row["warmup"] else "final" if row["step"] == "40" else ""
-        if place:
-            arms.setdefault(row["arm"], {}).setdefault(place, []).append(row)
-    if not arms:
-        return NOTHING
+        places.setdefault((row["arm"], int(row["step"])), []).append(row)
     rows = []
-    for arm, places in sorted(arms.items()):
-        warmup, final = places.get("warmup", []), places.get("final", [])
-        length = warmup[0]["warmup"] if warmup else DASH
-        cells = [_over_seeds(warmup, "kl_per_response"), _over_seeds(warmup, "alone_fall")]
-        rows.append([arm, length, *cells, _over_seeds(final, "kl_per_response")])
-    head = ["", "warm-up S", "KL after S", "fall of log P(y) after S", "KL after 40"]
-    return table(head, rows)
+    for arm in sorted({arm for arm, _ in places}):
+        length = warmup(data, arm)
+        early, late = places.get((arm, length or WARMUP), []), places.get((arm, data.steps), [])
+        cells = [_over_seeds(early, "kl_per_response"), _over_seeds(early, "alone_fall")]
+        rows.append([arm, str(length or DASH), *cells, _over_seeds(late, "kl_per_response")])
+    head = ["", "S", "KL after S", "fall of log P(y) after S", f"KL after {data.steps}"]
+    return table(head, rows) if rows else NOTHING
 
 
 def _over_seeds(rows: Sequence[Mapping[str, str]], column: str) -> str:
     """Mean ± sd over seeds and their number; of one seed its own value ± its standard error."""
-    if not rows:
+    if not rows or column not in rows[0]:
         return DASH
     values = np.array([float(row[column]) for row in rows])
     if len(values) > 1:

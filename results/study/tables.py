@@ -15,6 +15,7 @@ from prerl_eval.errors import UserError
 from results.study.budgets import budgets_table
 from results.study.committed import Committed, load_committed
 from results.study.controls import controls_table
+from results.study.expansion_page import write_pages
 from results.study.forks import forks_table
 from results.study.hard import hard_picture, hard_table, hard_tests_table, warmups_picture
 from results.study.long_runs import long_table
@@ -59,13 +60,14 @@ def all_tables(study: Study) -> dict[str, str]:
 
 
 def write_tables(study: Study) -> list[str]:
-    """Put the tables into the study's README, draw the pictures beside it, and return the tables."""
+    """Put the tables into the study's README, draw pictures and write pages beside it; the tables."""
     data = load_committed(study)
     made = {name: table(data) for name, table in TABLES.items()}
     readme = study.folder / "README.md"
     readme.write_text(with_tables(readme.read_text(encoding="utf-8"), made), encoding="utf-8")
     for name, draw in PICTURES.items():
         draw(data, study.folder / name)
+    write_pages(study)
     return list(made.values())
 
 

@@ -121,12 +121,12 @@ class Responses:
 
     problem: int[N], 0 to P - 1. weights: kind (correct, rare, wrong) -> float[N], what each response
     counts; a rare one its problem's posterior probability of being solved with a chance of at most 5%.
-    units: kind -> the number of problems that have such responses, expected for rare ones.
+    has: kind -> float[P], the chance that a problem has any: 0, 1 or, for rare ones, that probability.
     """
 
     problem: NDArray[np.int64]
     weights: dict[str, Floats]
-    units: dict[str, float]
+    has: dict[str, Floats]
 
     @property
     def problems(self) -> int:
@@ -145,8 +145,8 @@ def responses_of(problem: NDArray[np.int64], correct: NDArray[np.bool_], stands_
     solved = np.rint(np.bincount(problem, stands_for * correct)).astype(np.int64)
     rare = np.where(solved > 0, fit_seen(solved, samples).at_most(CEILING, solved, samples), 0.0)
     weights = (stands_for * correct, stands_for * correct * rare[problem], stands_for * ~correct)
-    units = (float((solved > 0).sum()), float(rare.sum()), float((solved < samples).sum()))
-    return Responses(problem, dict(zip(KINDS, weights, strict=True)), dict(zip(KINDS, units, strict=True)))
+    has = ((solved > 0).astype(np.float64), rare, (solved < samples).astype(np.float64))
+    return Responses(problem, dict(zip(KINDS, weights, strict=True)), dict(zip(KINDS, has, strict=True)))
 
 
 def read_mass(folder: Path) -> pa.Table | None:

@@ -36,12 +36,11 @@ Scores = Mapping[str, Mapping[Key, float]]
 
 
 class Target(NamedTuple):
-    """A checkpoint to score under. folder: of its weights. warmup: updates of the model's warm-up."""
+    """A checkpoint to score under. folder: of its weights."""
 
     model: str
     step: int
     folder: Path
-    warmup: int = 0
 
     @property
     def name(self) -> str:
@@ -78,7 +77,7 @@ def targets(work: Path) -> list[Target]:
         warmup = settings["warmup_steps"] if settings["algorithm"] == "dsrl" else 0
         for step in sorted({*STEPS, warmup}):
             if (folder / f"checkpoint-{step}" / "config.json").is_file():
-                found.append(Target(folder.name, step, folder / f"checkpoint-{step}", warmup))
+                found.append(Target(folder.name, step, folder / f"checkpoint-{step}"))
     return found
 
 
