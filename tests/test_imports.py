@@ -75,6 +75,8 @@ LIGHT = (
     "prerl_train.journal",
     "prerl_train.plot",
     "results.study.collect",
+    "results.study.expansion_page",
+    "results.study.paths",
     "results.study.execute",
 )
 
