@@ -115,6 +115,9 @@ def alignment_picture(data: Committed, out: Path) -> None:
     bases = _bases(data, tokens)
     bins = {label: summarise_tokens(tokens[base])["bins"] for base, label in bases}
 
+    lows = (one["low"] for found in bins.values() for kind in found for one in found[kind])
+    lowest = min((low for low in lows if low is not None), default=0.0)
+
     def draw(axes: Axes, kind: str) -> None:
         for index, (label, found) in enumerate(bins.items()):
             ends = [float(one["bin"].split("-")[0]) for one in found[kind]]
@@ -133,6 +136,7 @@ def alignment_picture(data: Committed, out: Path) -> None:
         }
         axes.set_xticks(range(len(names)), sorted(names, key=lambda name: names[name]), fontsize=7.5)
         axes.set_ylabel("cosine, mean over tokens")
+        axes.set_ylim(min(0.0, lowest) - 0.03, 1.03)
 
     shown = [(KINDS[kind].replace("\\", ""), kind) for kind in ("p_y", "p_yx", "relative_position")]
     figure(shown, draw, "", out)

@@ -93,8 +93,8 @@ class Committed:
     def at(self, arm: str, step: int, benchmark: str, temperature: float | None = None) -> Tested | None:
         """An arm at its chosen rate; None where it was not measured.
 
-        Of several measurements (more samples of some seeds, say) the one of most seeds, then of most samples:
-        they are not added up, as a sample of the same number may be the same draw.
+        Of several measurements of one seed (with more samples, say) the one of most samples is taken: they
+        are not added up, as a sample of the same number may be the same draw. Seeds may so differ in n.
         """
         found = [
             tested
@@ -102,7 +102,7 @@ class Committed:
             if (name, lr, at, on) == (arm, self.rates.get(arm), step, benchmark)
             and self.temperature(measure) == temperature
         ]
-        return max(found, key=lambda tested: (len(tested.seeds), tested.counts.n), default=None)
+        return _together(sorted(found, key=lambda tested: tested.counts.n))
 
     def temperature(self, measure: str) -> float | None:
         """What the plan says of a measurement: None for the benchmark's own."""
@@ -125,6 +125,31 @@ class Committed:
         rate = self.rates.get(arm)
         used = [count for key, count in self.tokens.items() if key[:2] == (arm, rate) and key[3] == step]
         return float(np.mean(used)) if used else None
+
+
+def _together(found: Sequence[Tested]) -> Tested | None:
+    """Every seed once, from the last measurement that has it; those of other problems are left out."""
+    if not found:
+        return None
+    problems = max(found, key=lambda tested: (len(tested.seeds), tested.counts.n)).counts.problem_ids
+    rows = {
+        seed: tested.of_seeds([seed])
+        for tested in found
+        if tested.counts.problem_ids == problems
+        for seed in tested.seeds
+    }
+    seeds = tuple(sorted(rows))
+    arms = [rows[seed].counts for seed in seeds]
+    ended = [rows[seed].finished for seed in seeds]
+    known = [one for one in ended if one is not None]
+    correct, samples = (
+        np.concatenate(parts) for parts in zip(*((a.correct, a.samples) for a in arms), strict=True)
+    )
+    return Tested(
+        Arm(arms[0].name, problems, correct, samples),
+        seeds,
+        np.concatenate(known) if len(known) == len(ended) else None,
+    )
 
 
 def load_committed(study: Study) -> Committed:

@@ -39,5 +39,5 @@ def warmup_kl(data: Committed, arm: str) -> str:
     values = data.kl.get((arm, warmup(data, arm) or WARMUP))
     if not values:
         return DASH
-    text = f"{np.mean(values):.2f}"
-    return text if len(values) == 1 else f"{text} ± {np.std(values, ddof=1):.2f}"
+    text = f"{np.mean(values):.2g}"
+    return text if len(values) == 1 else f"{text} ± {np.std(values, ddof=1):.2g}"
