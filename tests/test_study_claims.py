@@ -30,7 +30,15 @@ def data():
     ],
 )
 def test_a_verdict_is_a_matter_of_signs(signs, word):
-    assert verdict(signs) == word
+    assert verdict(signs, len(signs)) == word
+
+
+def test_a_claim_measured_in_part_says_so():
+    assert verdict([1], 3) == "holds (1 of 3 parts measured)"
+
+
+def test_no_claim_has_more_parts_than_it_says(data):
+    assert [claim.claim for claim in CLAIMS if len(list(claim.parts(data))) > claim.of] == []
 
 
 def test_both_readmes_say_what_the_data_say(data):

@@ -27,13 +27,15 @@ NOT_TESTABLE = "not testable here"
 class Claim:
     """claim: in words, with the paper's figure. where: the part of results/nano with the whole table.
 
-    short: in a few words, for a reader of the project's README; "" where it is not the paper's.
+    short: in a few words, for a reader of the project's README; "" where it is not the paper's. of: how many parts it has
+    when all of them are measured.
     """
 
     claim: str
     short: str
     where: str
     parts: Callable[[Committed], Iterator[Part]]
+    of: int
 
 
 @dataclass(frozen=True)
@@ -45,10 +47,12 @@ class Found:
     verdict: str
 
 
-def verdict(signs: Sequence[int]) -> str:
-    """From 1 (on the claimed side), -1 (on the other), 0 (undecided) of the parts to a word."""
+def verdict(signs: Sequence[int], of: int) -> str:
+    """From 1 (on the claimed side), -1 (on the other), 0 (undecided) of the parts measured to a word."""
     if not signs:
         return "not measured yet"
+    if len(signs) < of:
+        return f"{verdict(signs, len(signs))} ({len(signs)} of {of} parts measured)"
     if all(sign > 0 for sign in signs):
         return "holds"
     if any(sign > 0 for sign in signs):
@@ -69,7 +73,7 @@ def judged(data: Committed) -> list[Found]:
             for part, cell in zip(found, after, strict=True)
         ]
         signs = [_sign(part, cell) for part, cell in zip(found, after, strict=True)]
-        made.append(Found(claim, "; ".join(texts) or DASH, verdict(signs)))
+        made.append(Found(claim, "; ".join(texts) or DASH, verdict(signs, claim.of)))
     return made
 
 
@@ -104,12 +108,14 @@ CLAIMS = (
         "gradients of log P(y) and log P(y\\|x) agree",
         "[alignment](nano/alignment.md)",
         evidence.alignment,
+        3,
     ),
     Claim(
         "A step on log P(y) moves log P(y\\|x) as the first order says (within 5%)",
         "a step on log P(y) moves log P(y\\|x) as predicted",
         "[alignment](nano/alignment.md)",
         evidence.step,
+        1,
     ),
     Claim(
         "*(not the paper's)* That agreement rests on responses that restate the problem and on documents "
@@ -117,78 +123,91 @@ CLAIMS = (
         "",
         "[alignment](nano/alignment.md)",
         evidence.needs_corpus,
+        3,
     ),
     Claim(
         "NSR-PreRL alone makes the base better",
         "NSR-PreRL alone makes the base better",
         "[main table](nano/README.md)",
         evidence.nsr_gains,
+        2,
     ),
     Claim(
         "NSR-PreRL is ahead of RL early (its step 20 is RL's step 60)",
         "NSR-PreRL is ahead of RL early",
         "[forks](nano/README.md#forks)",
         evidence.nsr_ahead,
+        2,
     ),
     Claim(
         "PSR-PreRL degrades the model",
         "PSR-PreRL degrades",
         "[long runs](nano/README.md#three-times-as-long)",
         evidence.psr_degrades,
+        2,
     ),
     Claim(
         "Full PreRL gains like RL at first, then collapses",
         "full PreRL gains, then collapses",
         "[long runs](nano/README.md#three-times-as-long)",
         evidence.prerl_collapses,
+        3,
     ),
     Claim(
         "Reflection and transition words rise (×6.54, ×14.89 per response)",
         "reflection and transition words rise",
         "[words](nano/behavior.md)",
         evidence.words,
+        12,
     ),
     Claim(
         "DSRL is above GRPO in Avg (57.54 against 55.79), out of distribution too (+2 to +5)",
         "DSRL is above GRPO in Avg",
         "[budgets](nano/README.md#equal-budgets)",
         evidence.dsrl_avg,
+        4,
     ),
     Claim(
         "DSRL is above GRPO in Pass@K",
         "DSRL is above GRPO in Pass@K",
         "[main table](nano/README.md)",
         evidence.dsrl_pass,
+        4,
     ),
     Claim(
         "*(not the paper's)* DSRL solves more in 32 samples than the base",
         "",
         "[main table](nano/README.md)",
         evidence.dsrl_base,
+        2,
     ),
     Claim(
         "A warm-up on log P(y) is better than one on log P(y\\|x) (57.54 against 54.38)",
         "a warm-up on log P(y) beats one on log P(y\\|x)",
         "[controls](nano/README.md#controls)",
         evidence.space,
+        4,
     ),
     Claim(
         "10-25 updates of warm-up are best",
         "10-25 updates of warm-up are best",
         "[length](nano/README.md#length-of-the-warm-up)",
         evidence.optimum,
+        2,
     ),
     Claim(
         "The warm-up prunes wrong reasoning and spares right one",
         "the warm-up prunes wrong reasoning, spares right",
         "[what was kept](nano/expansion.md)",
         evidence.prunes,
+        2,
     ),
     Claim(
         "DSRL finds problems that the base does not solve",
         "DSRL solves what the base does not",
         "[what was kept](nano/expansion.md)",
         evidence.expands,
+        2,
     ),
 )
 
