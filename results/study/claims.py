@@ -27,8 +27,8 @@ NOT_TESTABLE = "not testable here"
 class Claim:
     """claim: in words, with the paper's figure. where: the part of results/nano with the whole table.
 
-    short: in a few words, for a reader of the project's README; "" where it is not the paper's. of: how many parts it has
-    when all of them are measured.
+    short: in a few words, for a reader of the project's README; "" where it is not the paper's. of: how
+    many parts it has when all of them are measured.
     """
 
     claim: str
