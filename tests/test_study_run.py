@@ -54,7 +54,7 @@ def test_the_study_runs_and_makes_nothing_twice(tmp_path):
         "grpo-2e-4-0",
         "grpo-2e-4-0@1-val",
         "fork10-nsr-prerl-6e-5-0",
-        "fork10-nsr-prerl-6e-5-0@1-test",
+        "fork10-nsr-prerl-6e-5-0@1-in",
     ]
     done = study(tmp_path / "work")
     assert done.returncode == 0, done.stderr
