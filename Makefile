@@ -66,7 +66,7 @@ speed: install-test  ## each speed claim against its peer and how cost grows: re
 study: install-test  ## train and measure what results/nano/study.toml lists and its data lack
 	$(BIN)/python -m results.study results/nano
 
-faults: install-test  ## fifty kills at random moments, and what they cost
+faults: install-test  ## break the commands in every way they should survive, and count: results/faults.md
 	$(BIN)/python -m tests.faults
 
 lint: install-test

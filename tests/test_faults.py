@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from prerl_eval import store
-from tests.faults import kills, table, trials
+from tests.faults import catalogue, kills, table, trials
 from tests.faults.stage import Stage, content
 from tests.tiny import tiny_model  # noqa: F401 - the fixture is found by its name
 
@@ -36,6 +36,29 @@ def test_a_kill_leaves_no_process_behind(hub, stage, tiny_model, tmp_path):  # n
         time.sleep(0.05)
     kills.kill(process)
     assert kills.orphans(process.pid) == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "kill -9 of count --annotate at each file operation",
+        "part of samples cut",
+        "part of samples with a changed bit",
+        "part of scores with a changed bit",
+        "run.json cut",
+        "about.json of an annotation cut",
+        "a second writer of one folder",
+    ],
+)
+def test_a_few_of_each_fault_that_no_other_test_has(stage, name):
+    (fault,) = [fault for fault in catalogue.FAULTS if fault.name == name]
+    row = trials.try_fault(fault, stage, 1, quick=True)
+    assert row.survived == row.tried > 0, row.note
+
+
+def test_every_fault_has_a_name_of_its_own_and_is_tried():
+    assert len({fault.name for fault in catalogue.FAULTS}) == len(catalogue.FAULTS)
+    assert all(fault.times >= fault.quick > 0 for fault in catalogue.FAULTS)
 
 
 FAULT = trials.Fault("torn", "name", "done", "means", 4, 2, lambda stage, trials: None)

@@ -174,9 +174,13 @@ def sampling_operations(stage: Stage, trials: Trials) -> None:
 
 def scoring_operations(stage: Stage, trials: Trials) -> None:
     at_every_operation(
-        stage, trials, lambda run: scoring(run, stage.tiny), lambda run: annotation(run, "logp-x"),
-        stage.sampled, "logp-x",
-    )  # fmt: skip
+        stage,
+        trials,
+        lambda run: scoring(run, stage.tiny),
+        lambda run: annotation(run, "logp-x"),
+        stage.sampled,
+        "logp-x",
+    )
 
 
 def counting_operations(stage: Stage, trials: Trials) -> None:

@@ -25,9 +25,13 @@ from typing import Any
 
 REPO = Path(__file__).resolve().parents[2]
 PREPARED = (
-    *("prerl_eval.cli", "prerl_train.cli", "behavior.cli", "behavior.report", "behavior.judge.judge"),
-    *("torch", "transformers", "pyarrow.parquet", "trl", "openai", "peft", "prerl_train.trainer"),
-    *("prerl_eval.run", "prerl_eval.scoring.score", "prerl_eval.grade_file", "prerl_train.watch"),
+    *("prerl_eval.cli", "prerl_eval.run", "prerl_eval.engines.transformers", "prerl_eval.grade_file"),
+    *("prerl_eval.regrade", "prerl_eval.scoring.score", "prerl_eval.scoring.logprobs", "prerl_eval.summary"),
+    *("prerl_train.cli", "prerl_train.train", "prerl_train.ppo", "prerl_train.trainer", "prerl_train.watch"),
+    *("prerl_train.data", "prerl_train.evaluation", "prerl_train.rollouts", "prerl_train.rewards"),
+    *("behavior.cli", "behavior.report", "behavior.judge.judge", "openai", "peft", "scipy.io", "trl"),
+    *("torch", "transformers.models.qwen3.modeling_qwen3", "pyarrow.parquet", "pyarrow.acero"),
+    *("safetensors.numpy", "typer._adapters"),
 )
 FILE_EVENTS = ("open", "os.rename", "os.mkdir", "os.rmdir", "os.remove", "os.truncate", "shutil.rmtree")
 """What counts as a file operation: Python's audit events."""

@@ -25,6 +25,10 @@ TIMES = ("seconds",)
 KEY = ("benchmark", "problem_id", "sample_index", "step")
 
 
+class Skip(Exception):
+    """A fault cannot be had on this machine; the message says why."""
+
+
 class Stage:
     """A folder, a launcher, and what was prepared so far; a context manager."""
 
@@ -139,11 +143,11 @@ def one_line(said: str, command: str) -> str:
 
 @contextmanager
 def small_disk(folder: Path, kilobytes: int) -> Iterator[Path]:
-    """A file system of its own of that size; PermissionError where none can be mounted."""
+    """A file system of its own of that size. Raises Skip where none can be mounted."""
     folder.mkdir(parents=True)
     mount = ["mount", "-t", "tmpfs", "-o", f"size={kilobytes}k", "tmpfs", str(folder)]
     if subprocess.run(mount, capture_output=True).returncode:
-        raise PermissionError("cannot mount a small tmpfs here (needs root)")
+        raise Skip("cannot mount a small tmpfs here (needs root)")
     try:
         yield folder
     finally:

@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 from prerl_eval.provenance import now, versions
-from tests.faults.stage import Stage
+from tests.faults.stage import Skip, Stage
 
 NAMED = ("prerl", "torch", "transformers", "trl")
 
@@ -42,10 +42,6 @@ class Fault:
     quick: int
     attempt: Callable[[Stage, Trials], None]
     claimed: bool = True
-
-
-class Skip(Exception):
-    """The fault cannot be had on this machine; the message says why."""
 
 
 @dataclass
