@@ -108,7 +108,7 @@ def _check_out(out: Path, settings: dict[str, Any], card: Card) -> None:
         )
         if different:
             raise UserError(f"{out} holds another run ({'; '.join(different)}); give another --out")
-    elif out.exists() and (not out.is_dir() or any(path.name != "lock" for path in out.iterdir())):
+    elif out.exists() and (not out.is_dir() or store.holds_other_files(out)):
         raise UserError(f"{out} holds files but no prerl run; give an empty or new --out")
 
 

@@ -217,7 +217,7 @@ def _notes(
 def check_against_store(plan: RunPlan) -> None:
     """Refuse a run directory that was made with other settings, cards or problem texts."""
     if not _holds_run(plan.out):
-        if plan.out.is_dir() and any(path.name != "lock" for path in plan.out.iterdir()):
+        if store.holds_other_files(plan.out):
             raise UserError(f"{plan.out} holds files but no prerl run; give an empty or new --out")
         return
     record = store.read_record(plan.out)

@@ -191,6 +191,12 @@ def drop_rows_after(run: Path, step: int) -> int:
     return dropped
 
 
+def holds_other_files(out: Path) -> bool:
+    """Whether a folder without a run.json holds more than what a start that was killed leaves there."""
+    left = {"lock", ".run.json.tmp"}
+    return out.is_dir() and any(path.name not in left for path in out.iterdir())
+
+
 def read_record(run: Path) -> dict[str, Any]:
     """The run.json of a run. Raises UserError where the folder is no run."""
     path = run / "run.json"

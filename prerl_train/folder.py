@@ -79,7 +79,7 @@ def check_folder(folder: Folder) -> bool:
             f"cannot write a run in {folder.path} ({error.strerror}); give another --out"
         ) from error
     if not is_run:
-        if folder.path.is_dir() and any(path.name != "lock" for path in folder.path.iterdir()):
+        if store.holds_other_files(folder.path):
             raise UserError(f"--out {folder.path} holds files but no run; give an empty or new folder")
         return False
     record = store.read_record(folder.path)

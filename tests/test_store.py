@@ -300,3 +300,12 @@ def test_a_changed_byte_anywhere_in_a_part_changes_no_row(run):
             refused.append(str(error))
     assert len(refused) > len(before) / 11 / 3
     assert all(message.startswith(f"{part} is damaged (") for message in refused)
+
+
+def test_what_a_killed_start_leaves_is_no_other_file(tmp_path):
+    assert not store.holds_other_files(tmp_path / "absent")
+    for name in ("lock", ".run.json.tmp"):
+        (tmp_path / name).write_text("")
+    assert not store.holds_other_files(tmp_path)
+    (tmp_path / "notes.txt").write_text("")
+    assert store.holds_other_files(tmp_path)
