@@ -62,12 +62,14 @@ def warmup_picture(data: Committed, out: Path) -> None:
     Nothing is drawn of fewer than three S.
     """
     lines = warmup_points(data)
-    if max((len(points) for budgets in lines.values() for points in budgets.values()), default=0) < FEWEST:
-        return
     shown = [
-        (f"{name}, {_score(k)} (%)", lines[name, k]) for name in data.sets for k in KS if (name, k) in lines
+        (f"{name}, {_score(k)} (%)", lines[name, k])
+        for name in data.sets
+        for k in KS
+        if max(map(len, lines.get((name, k), {}).values()), default=0) >= FEWEST
     ]
-    panels(shown, "warm-up S, updates", out)
+    if shown:
+        panels(shown, "warm-up S, updates", out)
 
 
 def warmup_points(data: Committed) -> dict[tuple[str, int], dict[str, list[tuple[float, Floats]]]]:
