@@ -88,6 +88,8 @@ def measure_all(
     going_on = data["run"]["began"] and not data["run"]["ended"] and not fresh
     if not only and not going_on:
         data["run"] = {"began": provenance.now(), "ended": ""}
+        for entry in data["measurements"].values():
+            entry["run"] = ""  # times are to the second: an older run may have begun in this one
     began = data["run"]["began"]
     names = [name for name in catalogue if (name in only if only else name not in skip)]
     good = True
