@@ -26,6 +26,8 @@ DOUBT = 4.0
 """See `interval`; chosen by the coverage figures in docs/statistics.md."""
 
 TINY = 1e-12
+NEGLIGIBLE = 1e-19
+"""A probability that changes no digit of a sum of those around one."""
 
 
 def pass_at_k(n: int, correct: int) -> Floats:
@@ -185,34 +187,68 @@ def majority_at_k(correct: int, rivals: tuple[int, ...], blank: int, k: int) -> 
     if k == n:
         most = max(correct, *rivals, 0)
         return 1.0 / (1 + rivals.count(most)) if correct == most else 0.0
-    taken = _binomial(n, k / n)[k]
+    taken = _binomial(n, k / n)[k]  # at least 1 / sqrt(8 k), to which NEGLIGIBLE is nothing
     correct_taken = _binomial(correct, k / n)
     total = 0.0
     for votes in range(1, min(correct, k) + 1):
-        if correct_taken[votes] > 1e-20 * taken:
+        if correct_taken[votes] > NEGLIGIBLE:
             total += correct_taken[votes] * _wins_with(votes, n - correct, rivals, k - votes, k / n)
-    return float(total / taken)
+    return min(float(total / taken), 1.0)
 
 
 def _wins_with(votes: int, others: int, rivals: tuple[int, ...], room: int, chance: float) -> float:
-    """Expected credit times the chance that the `others` fill `room`, where `votes` are correct."""
-    strong = [size for size in rivals if size >= votes]
-    ties = min(len(strong), room // votes)
-    # drawn[j, s]: s of the others are taken, j rivals tie with the correct class and none beats it.
-    drawn = np.zeros((ties + 1, room + 1))
-    harmless = _binomial(others - sum(strong), chance)[: room + 1]
-    drawn[0, : len(harmless)] = harmless
-    for size in strong:
-        rival = _binomial(size, chance)
-        longer = np.zeros_like(drawn)
-        for s in range(min(votes, room + 1)):
-            longer[:, s:] += rival[s] * drawn[:, : room + 1 - s]
-        longer[1:, votes:] += rival[votes] * drawn[:-1, : max(room + 1 - votes, 0)]
-        drawn = longer
-    return float((drawn[:, room] / np.arange(1, ties + 2)).sum())
+    """Expected credit times the chance that the `others` fill `room`, where `votes` are correct.
+
+    Each class is followed only where its chance is not negligible, so that the cost grows with the spread
+    of a vote and not with the number of samples.
+    """
+    strong = [size for size in rivals if size >= votes and _tail(size, chance)[votes] > NEGLIGIBLE]
+    # drawn[j, s]: start + s of the others are taken, j rivals tie with the correct class and none beats it.
+    start, harmless = _spread(others - sum(strong), chance)
+    drawn = harmless[None, :]
+    for left, size in enumerate(strong, start=1 - len(strong)):
+        taken = _binomial(size, chance)
+        low = min(int(np.argmax(taken > NEGLIGIBLE)), votes)
+        below, tie, width = taken[low:votes], taken[votes], drawn.shape[1]
+        start, end = start + low, width + votes - low
+        if left == 0:  # the last one: only where all of them fill the room
+            drawn, start = _at(drawn, below, tie, room - start), room
+        else:
+            longer = np.zeros((len(drawn) + 1, end))
+            longer[1:, votes - low :] = tie * drawn
+            if len(below):
+                longer[:-1, : end - 1] += [np.convolve(row, below) for row in drawn]
+            drawn = longer[: room // votes + 1, : max(room - start + 1, 1)]
+    if not 0 <= room - start < drawn.shape[1]:
+        return 0.0
+    return float((drawn[:, room - start] / np.arange(1, len(drawn) + 1)).sum())
 
 
-@lru_cache(maxsize=1 << 12)
+def _at(drawn: Floats, below: Floats, tie: float, place: int) -> Floats:
+    """One column, float[ties + 1, 1], of `drawn` after one more rival: the one at `place`."""
+    column = np.zeros((len(drawn) + 1, 1))
+    first, last = max(place - len(below) + 1, 0), min(place + 1, drawn.shape[1])
+    if first < last:
+        column[:-1, 0] = drawn[:, first:last] @ below[place - last + 1 : place - first + 1][::-1]
+    if 0 <= place - len(below) < drawn.shape[1]:
+        column[1:, 0] += tie * drawn[:, place - len(below)]
+    return column
+
+
+def _spread(size: int, chance: float) -> tuple[int, Floats]:
+    """The first count that is not negligible, and the probabilities from it to the last such one."""
+    probabilities = _binomial(size, chance)
+    there = np.flatnonzero(probabilities > NEGLIGIBLE)
+    return int(there[0]), probabilities[there[0] : there[-1] + 1]
+
+
+@lru_cache(maxsize=1 << 9)
+def _tail(size: int, chance: float) -> Floats:
+    """P(count >= c) of a binomial, for c of 0..size."""
+    return np.asarray(np.cumsum(_binomial(size, chance)[::-1])[::-1])
+
+
+@lru_cache(maxsize=1 << 9)
 def _binomial(size: int, chance: float) -> Floats:
     """Binomial probabilities of 0..size: float[size + 1], for 0 < chance < 1."""
     log_factorial = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, size + 1)))])

@@ -145,7 +145,8 @@ def test_a_stopped_run_goes_on_and_a_finished_one_begins_anew(tmp_path, made, mo
     assert not measure_all(out, two)
     assert made() == ["fast", "slow"]
     assert read_data(out)["run"]["ended"]
-    monkeypatch.setattr("prerl_eval.provenance.now", lambda: read_data(out)["run"]["began"])  # the same second
+    same_second = read_data(out)["run"]["began"]
+    monkeypatch.setattr("prerl_eval.provenance.now", lambda: same_second)
     assert measure_all(out, two, skip=["slow"])
     assert made() == ["fast", "slow", "fast"]
 

@@ -135,9 +135,9 @@ CLAIMS = (
     Claim(
         "NSR-PreRL is ahead of RL early (its step 20 is RL's step 60)",
         "NSR-PreRL is ahead of RL early",
-        "[forks](nano/README.md#forks)",
+        "[long runs](nano/README.md#three-times-as-long)",
         evidence.nsr_ahead,
-        2,
+        3,
     ),
     Claim(
         "PSR-PreRL degrades the model",

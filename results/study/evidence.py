@@ -112,12 +112,16 @@ def nsr_gains(data: Committed) -> Iterator[Part]:
 
 
 def nsr_ahead(data: Committed) -> Iterator[Part]:
-    """NSR-PreRL after all updates less GRPO after few."""
+    """NSR-PreRL less GRPO after as many updates, and early against late."""
     name = data.sets[0]
-    for step in (10, 20):
+    for arm, step, other in (
+        ("nsr-prerl-long", 20, 20),
+        ("nsr-prerl", data.steps, data.steps),
+        ("nsr-prerl-long", 20, 60),
+    ):
         yield from _scores(
-            f"NSR-PreRL at 40 less GRPO at {step}",
-            _less(data, "nsr-prerl", REFERENCE, 1, name, (None, step)),
+            f"NSR-PreRL at {step} less GRPO at {other}",
+            _less(data, arm, REFERENCE, 1, name, (step, other)),
         )
 
 
