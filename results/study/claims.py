@@ -137,7 +137,7 @@ CLAIMS = (
         "NSR-PreRL is ahead of RL early",
         "[long runs](nano/README.md#three-times-as-long)",
         evidence.nsr_ahead,
-        3,
+        4,
     ),
     Claim(
         "PSR-PreRL degrades the model",

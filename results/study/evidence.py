@@ -117,10 +117,11 @@ def nsr_ahead(data: Committed) -> Iterator[Part]:
     for arm, step, other in (
         ("nsr-prerl-long", 20, 20),
         ("nsr-prerl", data.steps, data.steps),
-        ("nsr-prerl-long", 20, 60),
+        ("nsr-prerl-fast", 20, 20),
+        ("nsr-prerl-fast", 20, 60),
     ):
         yield from _scores(
-            f"NSR-PreRL at {step} less GRPO at {other}",
+            f"{arm} at {step} less GRPO at {other}",
             _less(data, arm, REFERENCE, 1, name, (step, other)),
         )
 
