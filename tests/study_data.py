@@ -17,6 +17,7 @@ look = {step = 40, measure = "val"}
 update = 1
 sample = 1
 base = 1
+align = 1
 problems = 200
 [measure.val]
 benchmarks = ["countdown-val"]

@@ -20,6 +20,7 @@ look = { step = 40, measure = "val" }
 update = 2.0
 sample = 0.01
 base = 300
+align = 60
 problems = 100
 [measure.val]
 benchmarks = ["countdown-val"]

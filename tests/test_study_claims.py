@@ -44,7 +44,7 @@ def test_no_claim_has_more_parts_than_it_says(data):
 def test_both_readmes_say_what_the_data_say(data):
     for file, tables in overview_tables(data).items():
         text = file.read_text(encoding="utf-8")
-        assert with_tables(text, tables) == text, f"run python -m results.study.overview: {file}"
+        assert with_tables(text, tables) == text, f"run python -m results.study --tables: {file}"
 
 
 def test_every_claim_has_a_row_and_every_link_a_target(data):

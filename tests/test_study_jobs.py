@@ -1,5 +1,8 @@
 """The study's jobs: their commands, and folders that are there already, whoever made them."""
 
+import json
+from dataclasses import replace
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -87,6 +90,21 @@ def test_commands_of_another_base_and_of_options(study, tmp_path):
     assert "--steps 50 --save-every 5 --warmup-lr 1e-4 --reset-optimizer --out" in train
     warm = commands(jobs_of(study, "grpo", work=tmp_path))[2]
     assert "--n 4 --workers 1 --temperature 1.4 --limit 10 --out" in warm
+
+
+def test_every_base_model_is_aligned_once(study, tmp_path):
+    assert Jobs(study, {}, tmp_path).aligned(set()) == []  # a plan without [alignment]
+    planned = replace(study, alignment={"data": "countdown", "samples": 8})
+    ours, base, theirs = commands(Jobs(planned, {}, tmp_path).aligned(set()))
+    flags = "--data countdown --samples 8 --out"
+    assert ours == f"prerl_train align --ckpt results/base-nano {flags} {tmp_path}/align-base"
+    assert base.startswith("prerl_train base")
+    assert theirs == f"prerl_train align --ckpt {tmp_path}/bases/other {flags} {tmp_path}/align-other"
+    assert commands(Jobs(planned, {}, tmp_path).aligned({"base"})) == [base, theirs]
+    for complete, left in ((False, 1), (True, 0)):
+        (tmp_path / "align-base").mkdir(exist_ok=True)
+        (tmp_path / "align-base" / "alignment.json").write_text(json.dumps({"complete": complete}))
+        assert len(Jobs(planned, {}, tmp_path).aligned({"other"})) == left
 
 
 def test_the_cost_by_hand(study, tmp_path):

@@ -11,6 +11,7 @@ import pytest
 from prerl_eval.comparison.mass import Traces, path_mass
 from prerl_eval.errors import UserError
 from results.study import kl, trace_mass, traces
+from results.study.analyses import collect_analyses
 from results.study.committed import load_committed
 from results.study.kl import kl_divergence, kl_table
 from results.study.markdown import NOTHING
@@ -155,11 +156,13 @@ def work(tmp_path_factory):
 def test_from_a_run_to_the_tables(work, tmp_path):
     write_study(tmp_path)
     (tmp_path / kl.FILE).unlink()
-    assert kl.collect(work, tmp_path) == kl.collect(work, tmp_path) == 1
+    assert kl.collect(work, tmp_path) == ["dsrl-3e-5-0@10"]
+    assert kl.collect(work, tmp_path) == []
     row = kl.read_csv(tmp_path / kl.FILE)[0]
     assert (row["model"], row["step"], row["seed"]) == ("dsrl-3e-5-0", "10", "0")
     assert float(row["kl_per_response"]) == float(row["alone_fall"]) == 0.0
-    assert trace_mass.collect(work, tmp_path) == trace_mass.collect(work, tmp_path) == ["dsrl-3e-5-0@10"]
+    assert trace_mass.collect(work, tmp_path) == ["base@0", "dsrl-3e-5-0@10"]
+    assert trace_mass.collect(work, tmp_path) == []
     table = pq.read_table(tmp_path / trace_mass.FILE)
     assert sum(table["stands_for"].to_pylist()) == 12
     assert table["base@0 given"].to_pylist() == table["dsrl-3e-5-0@10 given"].to_pylist()
@@ -167,6 +170,22 @@ def test_from_a_run_to_the_tables(work, tmp_path):
     data = load_committed(load_study(tmp_path))
     assert "| dsrl@10 | 1 | correct |" in mass_table(data)
     assert recovery_table(data) == NOTHING  # no checkpoint at 40 yet
+
+
+def test_every_analysis_is_collected_by_one_command(work, tmp_path):
+    data = load_study(write_study(tmp_path))
+    (data.folder / kl.FILE).unlink()
+    lines = [line.removeprefix(f"{tmp_path}/") for line in collect_analyses(data, work)]
+    assert lines == [
+        "alignment.parquet: 0 base models added",
+        "behavior.parquet: 1 runs added",
+        "paths.parquet: 1 runs added",
+        "kl.csv: 1 checkpoints added",
+        "mass.parquet: 2 checkpoints added",
+    ]
+    (tmp_path / "nothing").mkdir()
+    *_, last = collect_analyses(data, tmp_path / "nothing")
+    assert last.endswith(f"log-probs wait for {tmp_path / 'nothing' / 'base@0-test'}")
 
 
 def test_other_responses_are_not_mixed_in(work, tmp_path):

@@ -20,11 +20,15 @@ import typer
 
 from prerl_eval.console import run_app
 from prerl_eval.errors import RunStopped
+from results.study.alignment import responses_of
+from results.study.analyses import collect_analyses
+from results.study.behavior_page import write_page
 from results.study.collect import chosen_rates, collect, not_committed
 from results.study.cost import cost_plan
 from results.study.execute import run_jobs
 from results.study.jobs import Job, Jobs
-from results.study.plan import Study
+from results.study.overview import write_overview
+from results.study.plan import Point, Study
 from results.study.plan_file import load_study
 from results.study.tables import write_tables
 
@@ -51,7 +55,7 @@ def main(
     """Run a study and make its tables."""
     study = load_study(folder)
     if tables:
-        typer.echo("\n\n".join(write_tables(study)))
+        _write(study)
         return
     study = study.only(only) if only else study.quick() if quick else study
     if fresh or quick:
@@ -66,7 +70,9 @@ def main(
         for name in ("looks.csv", "runs.csv"):
             typer.echo((study.folder / name).read_text(encoding="utf-8"))
     else:
-        typer.echo("\n\n".join(write_tables(study)))
+        for line in collect_analyses(study, work):
+            typer.echo(line)
+        _write(study)
     if faults:
         raise RunStopped(f"{'; '.join(faults)}; run the same command to go on")
 
@@ -81,8 +87,7 @@ def _make(study: Study, work: Path, workers: int) -> list[str]:
         rates = chosen_rates(study)
         points = study.look_points() if look else study.points(rates)
         if workers:
-            jobs = Jobs(study, rates, work).of(not_committed(study, points))
-            faults += run_jobs(jobs, work, workers)
+            faults += run_jobs(_planned(study, rates, points, work), work, workers)
         collected = collect(study, points, rates, work)
         left = len(not_committed(study, points))
         what = "looks" if look else "measurements"
@@ -94,7 +99,21 @@ def _everything(study: Study, work: Path) -> list[Job]:
     """Every job that is known before any runs."""
     rates = chosen_rates(study)
     points = [*study.look_points(), *study.points(rates)]
-    return Jobs(study, rates, work).of(not_committed(study, points))
+    return _planned(study, rates, points, work)
+
+
+def _planned(study: Study, rates: dict[str, str], points: list[Point], work: Path) -> list[Job]:
+    """What the points and the alignment of base models take."""
+    jobs = Jobs(study, rates, work)
+    jobs.of(not_committed(study, points))
+    return jobs.aligned(set(responses_of(study.folder)))
+
+
+def _write(study: Study) -> None:
+    """Every table, page and picture that is made from the study's data."""
+    typer.echo("\n\n".join(write_tables(study)))
+    for file in (*write_page(study.folder), *write_overview(study)):
+        typer.echo(f"wrote {file}")
 
 
 def _elsewhere(study: Study, folder: Path) -> Study:

@@ -1,7 +1,5 @@
 """Do steps on log P(y) move log P(y|x)? Measurements of every base model: results/nano/alignment*.parquet.
 
-python -m results.study.alignment collect WORK --into results/nano     what the data lack yet, resumable
-
 Takes finished folders WORK/align-NAME of `prerl-train align` (docs/alignment.md): "base" is the shipped base
 model, other names are those of the plan. alignment.parquet has one row per response, alignment_tokens.parquet
 one per token of those that were measured token by token. Does not cover tables (alignment_tables.py).
@@ -12,16 +10,14 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-import typer
 from numpy.typing import NDArray
 
-from prerl_eval.console import run_app
 from prerl_eval.json_files import read_json
 
 RESPONSES, TOKENS = "alignment.parquet", "alignment_tokens.parquet"
@@ -101,40 +97,3 @@ def tokens_of(folder: Path) -> dict[str, dict[str, NDArray[Any]]]:
         columns["p_gap"] = np.abs(columns["p_yx"] - columns["p_y"])
         found[base] = columns
     return found
-
-
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
-
-
-@app.command("collect")
-def collect_command(
-    work: Annotated[Path, typer.Argument(help="Folder of the study's runs.")],
-    into: Annotated[Path, typer.Option(help="Folder of the data.")] = Path("results/nano"),
-) -> None:
-    """Add finished measurements of `prerl-train align` that the data lack."""
-    typer.echo(f"{len(collect(work, into))} base models added to {into / RESPONSES}")
-
-
-@app.command("show")
-def show_command(
-    folder: Annotated[Path, typer.Argument(help="Folder of the data.")] = Path("results/nano"),
-    picture: Annotated[Path | None, typer.Option(help="Also draw the bins here.")] = None,
-) -> None:
-    """Print the tables made from the alignment data."""
-    from results.study.alignment_tables import (
-        alignment_picture,
-        alignment_table,
-        bins_table,
-        predictors_table,
-    )
-    from results.study.committed import load_committed
-    from results.study.plan_file import load_study
-
-    data = load_committed(load_study(folder))
-    typer.echo("\n\n".join(made(data) for made in (alignment_table, bins_table, predictors_table)))
-    if picture is not None:
-        alignment_picture(data, picture)
-
-
-if __name__ == "__main__":
-    run_app(app, "python -m results.study.alignment")

@@ -1,8 +1,5 @@
 """Words of reflection through training: from stored responses to results/nano/behavior.parquet.
 
-python -m results.study.behavior_course collect WORK --into results/nano    what the data lack yet
-python -m results.study.behavior_course show results/nano                   behavior.md, behavior.png
-
 One row per model, measurement, window of updates, benchmark, group of problems, length, way to end and
 verdict, with sums over its responses. Every rate and interval is computed from these rows alone
 (behavior_estimates.py). Measurement "train" is a training run's own rollouts: update u samples from the
@@ -18,19 +15,18 @@ import re
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-import typer
 
 from behavior.cells import Problems, length_bin
 from behavior.count import count_source, end_of
 from behavior.finding import Finder, Found
 from behavior.lexicon import load_lexicon
 from behavior.sources import Response, Source, open_source
-from prerl_eval.console import progress, run_app
+from prerl_eval.console import progress
 from prerl_eval.errors import UserError
 from prerl_eval.json_files import read_json
 
@@ -177,7 +173,7 @@ def _fingerprint(record: dict[str, Any]) -> str:
 # --- counting --------------------------------------------------------------------------------------
 
 
-def collect(work: Path, into: Path, measures: tuple[str, ...]) -> list[str]:
+def collect(work: Path, into: Path, measures: tuple[str, ...] = MEASURES) -> list[str]:
     """Count every finished part that the data lack, one by one; returns the names of the new ones.
 
     Rows that are there stay, but for training that went on since. The file is replaced after each part, so
@@ -250,33 +246,3 @@ def _write(table: pa.Table, file: Path) -> None:
     half = file.with_name(f".{file.name}.partial")
     pq.write_table(table.sort_by([(name, "ascending") for name in KEYS]), half, compression="zstd")
     os.replace(half, file)
-
-
-# --- commands --------------------------------------------------------------------------------------
-
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
-
-
-@app.command("collect")
-def collect_command(
-    work: Annotated[Path, typer.Argument(help="Folder of the study's runs.")],
-    into: Annotated[Path, typer.Option(help="Folder of the data.")] = Path("results/nano"),
-    measure: Annotated[list[str] | None, typer.Option(help="Evaluations; default: test, test64.")] = None,
-) -> None:
-    """Count finished runs that behavior.parquet lacks."""
-    done = collect(work, into, tuple(measure or MEASURES))
-    typer.echo(f"{len(done)} runs added to {into / FILE}")
-
-
-@app.command("show")
-def show_command(
-    folder: Annotated[Path, typer.Argument(help="Folder of the data.")] = Path("results/nano"),
-) -> None:
-    """Make behavior.md and behavior.png of the folder again, from behavior.parquet alone."""
-    from results.study.behavior_page import write_page
-
-    typer.echo("\n".join(f"wrote {file}" for file in write_page(folder)))
-
-
-if __name__ == "__main__":
-    run_app(app, "python -m results.study.behavior_course")

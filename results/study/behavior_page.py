@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from prerl_eval.panels import Panel, draw_panels, legend_line, marker, style
-from results.study.behavior_course import TRAIN, read_behavior
+from results.study.behavior_course import FILE, TRAIN, read_behavior
 from results.study.behavior_estimates import WAYS, Course, Responses, changes, read_course
 from results.study.behavior_tables import (
     BENCHMARK,
@@ -78,7 +78,9 @@ def _evaluated(name: str) -> str:
 
 
 def write_page(folder: Path) -> list[Path]:
-    """Write page and picture; returns their files."""
+    """Write page and picture; returns their files. Without any data there is neither."""
+    if not (folder / FILE).is_file():
+        return []
     text = page(folder)
     draw_course(folder, folder / PICTURE)
     (folder / PAGE).write_text(text, encoding="utf-8")

@@ -1,7 +1,5 @@
 """The pages expansion.md and alignment.md of a study, and the picture of the latter, from committed data.
 
-python -m results.study.expansion_page results/nano      write them again
-
 Covers putting tables between sentences that hold no figures of their own.
 """
 
@@ -9,18 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated
 
-import typer
-
-from prerl_eval.console import run_app
 from results.study.alignment import tokens_of
 from results.study.alignment_tables import alignment_picture, alignment_table, bins_table, predictors_table
 from results.study.committed import Committed, load_committed
 from results.study.expansion import expansion_table, newly_table, rare_table
 from results.study.kl import kl_table
 from results.study.plan import Study
-from results.study.plan_file import load_study
 from results.study.trace_tables import mass_table, recovery_table
 
 Part = tuple[str, Callable[[Committed], str]]
@@ -32,7 +25,7 @@ Problems and solutions are counted against the base and beside a second run of t
 seed ("base again", null): a model that did not change also loses and finds some. Terms, estimands, intervals
 and where they fail: docs/compare-statistics.md (support, rare paths), docs/score.md (masses). Intervals are
 95%; p after Holm over all tests of one table. Countdown is what was trained on, countdown-ood has one number
-more. Everything here is made from committed data by `python -m results.study.expansion_page`."""
+more. Everything here is made from committed data by `python -m results.study --tables`."""
 
 SUPPORT = """\
 ## Solved and unsolved: support
@@ -91,7 +84,7 @@ ALIGNMENT = """\
 Do steps on log P(y) move log P(y|x)? `prerl-train align` on responses of each base to countdown; what is
 measured and how to read it: docs/alignment.md. Base models of other corpora: norestate, responses do not
 repeat their problem; allprompted, no document without a prompt; neither, both; seed1: the shipped corpus and
-size with another seed. Intervals are 95% over problems. Made by `python -m results.study.expansion_page`."""
+size with another seed. Intervals are 95% over problems. Made by `python -m results.study --tables`."""
 
 CONTROL = """\
 ## Whole responses, and their control
@@ -145,17 +138,3 @@ def write_pages(study: Study) -> list[Path]:
         alignment_picture(data, study.folder / PICTURE)
         written.append(study.folder / PICTURE)
     return written
-
-
-def main(
-    folder: Annotated[Path, typer.Argument(help="Folder of the study.")] = Path("results/nano"),
-) -> None:
-    """Write expansion.md and alignment.md again, from committed data alone."""
-    for file in write_pages(load_study(folder)):
-        typer.echo(f"wrote {file}")
-
-
-if __name__ == "__main__":
-    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command()(main)
-    run_app(app, "python -m results.study.expansion_page")

@@ -3,6 +3,7 @@
     WORK/MODEL                 a training run; a fork's and another base's are the same
     WORK/MODEL@STEP-MEASURE    an evaluation of its checkpoint
     WORK/bases/NAME            another base model
+    WORK/align-NAME            how gradients agree in a base model; "base" is the shipped one
     WORK/....log               what the commands printed
 
 Covers commands, and whether a folder holds what its command would make: whoever made it. Does not
@@ -11,7 +12,7 @@ cover running them (results.study.execute).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
@@ -19,6 +20,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from prerl_eval import store
+from prerl_eval.json_files import read_json
 from prerl_train.checkpoints import latest_complete
 from results.study.plan import Model, Point, Study, Value
 
@@ -57,6 +59,20 @@ class Jobs:
         for point in points:
             if not self.is_measured(point):
                 self._measure(point)
+        return list(self._jobs.values())
+
+    def aligned(self, held: Collection[str]) -> list[Job]:
+        """What is to be run so that every base model but those held is through `prerl-train align`."""
+        for name in ("base", *self.study.bases) if self.study.alignment else ():
+            out = self.work / f"align-{name}"
+            if name in held or read_json(out / "alignment.json", missing_ok=True).get("complete"):
+                continue
+            shipped = name == "base"
+            ckpt = self.study.model if shipped else str(self.work / "bases" / name)
+            needs = () if shipped else self._base(name)
+            flags = _flags(self.study.alignment)
+            arguments = ("prerl_train", "align", "--ckpt", ckpt, *flags, "--out", str(out))
+            self._add(out.name, arguments, needs, self.study.cost.align)
         return list(self._jobs.values())
 
     def is_measured(self, point: Point) -> bool:

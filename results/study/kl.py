@@ -1,7 +1,5 @@
 """How far training moved from the base: KL(base || checkpoint) per response, results/nano/kl.csv.
 
-python -m results.study.kl collect WORK --into results/nano     what kl.csv lacks yet, resumable
-
 On the base's first four responses to each Countdown problem, of every model in WORK that was trained from
 the shipped base. A warm-up's KL is what makes warm-ups comparable: at equal KL, is DSRL's any better?
 """
@@ -12,21 +10,18 @@ import csv
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import typer
 from numpy.typing import NDArray
 
-from prerl_eval.console import progress, run_app
+from prerl_eval.console import progress
 from prerl_eval.metrics import Floats
 from results.study.behavior_course import named
 from results.study.collect import read_csv
-from results.study.committed import Committed, load_committed
+from results.study.committed import Committed
 from results.study.markdown import DASH, NOTHING, table
-from results.study.plan_file import load_study
 from results.study.roles import WARMUP, warmup
 from results.study.traces import Key, base_run, base_target, scores, subset, targets
 
@@ -57,8 +52,8 @@ def mean_of_problems(values: Floats) -> tuple[float, float]:
     return float(means.mean()), float(means.std(ddof=1) / np.sqrt(len(means)))
 
 
-def collect(work: Path, into: Path) -> int:
-    """Add what kl.csv lacks, checkpoint by checkpoint; returns how many rows it has then.
+def collect(work: Path, into: Path) -> list[str]:
+    """Add what kl.csv lacks, checkpoint by checkpoint; returns the names of the new ones.
 
     Raises UserError as `traces.base_run` does.
     """
@@ -66,7 +61,7 @@ def collect(work: Path, into: Path) -> int:
     rows = {(row["model"], int(row["step"])): row for row in read_csv(into / FILE)}
     missing = [target for target in wanted if (target.model, target.step) not in rows]
     if not missing:
-        return len(rows)
+        return []
     run = subset(base_run(work), work / "traces-kl", first_samples)
     base = scores(run, base_target(run))
     with progress("kl", len(wanted), done=len(wanted) - len(missing), unit="checkpoints") as advance:
@@ -79,7 +74,7 @@ def collect(work: Path, into: Path) -> int:
             rows[target.model, target.step] = dict(zip(COLUMNS, map(str, facts), strict=True))
             _write(into / FILE, [rows[key] for key in sorted(rows)])
             advance(1, target.name)
-    return len(rows)
+    return [target.name for target in missing]
 
 
 def first_samples(table: pa.Table) -> NDArray[np.bool_]:
@@ -137,27 +132,3 @@ def _over_seeds(rows: Sequence[Mapping[str, str]], column: str) -> str:
 def _digits(value: float) -> str:
     """Two digits that say something."""
     return f"{value:.2f}" if abs(value) >= 1 else f"{value:.2g}"
-
-
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
-
-
-@app.command("collect")
-def collect_command(
-    work: Annotated[Path, typer.Argument(help="Folder of the study's runs.")],
-    into: Annotated[Path, typer.Option(help="Folder of the data.")] = Path("results/nano"),
-) -> None:
-    """Score the base's responses under the checkpoints that kl.csv lacks."""
-    typer.echo(f"{collect(work, into)} checkpoints in {into / FILE}")
-
-
-@app.command("show")
-def show_command(
-    folder: Annotated[Path, typer.Argument(help="Folder of the data.")] = Path("results/nano"),
-) -> None:
-    """Print the table made from kl.csv."""
-    typer.echo(kl_table(load_committed(load_study(folder))))
-
-
-if __name__ == "__main__":
-    run_app(app, "python -m results.study.kl")

@@ -1,7 +1,5 @@
 """What all of it comes to: the claims in results/README.md, and their verdicts in the project's README.
 
-python -m results.study.overview results/nano      write both again
-
 Covers where the tables stand. Does not cover what is in them (claims.py).
 """
 
@@ -9,17 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
 
-import typer
-
-from prerl_eval.console import run_app
 from results.study.claims import claims_table, verdicts_table
 from results.study.committed import Committed, load_committed
-from results.study.plan_file import load_study
+from results.study.plan import Study
 from results.study.tables import with_tables
 
 ROOT = Path(__file__).resolve().parents[2]
+COMMITTED = ROOT / "results" / "nano"
 
 
 def overview_tables(data: Committed) -> Mapping[Path, Mapping[str, str]]:
@@ -30,19 +25,14 @@ def overview_tables(data: Committed) -> Mapping[Path, Mapping[str, str]]:
     }
 
 
-def main(folder: Annotated[Path, typer.Argument(help="Folder of the study.")] = Path("results/nano")) -> None:
-    """Write the tables of claims and verdicts from a study's committed data."""
-    for file, tables in overview_tables(load_committed(load_study(folder))).items():
+def write_overview(study: Study) -> list[Path]:
+    """Write the tables of claims and verdicts from the committed study; of another one nothing.
+
+    Returns the files.
+    """
+    if study.folder.resolve() != COMMITTED:
+        return []
+    written = overview_tables(load_committed(study))
+    for file, tables in written.items():
         file.write_text(with_tables(file.read_text(encoding="utf-8"), tables), encoding="utf-8")
-        typer.echo(file.relative_to(ROOT))
-
-
-def command() -> None:
-    """Entry point."""
-    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command()(main)
-    run_app(app, "python -m results.study.overview")
-
-
-if __name__ == "__main__":
-    command()
+    return list(written)

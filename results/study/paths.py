@@ -1,7 +1,5 @@
 """Correct solutions of the base and of stages of training: results/nano/paths.parquet.
 
-python -m results.study.paths collect WORK --into results/nano     what the data lack yet, resumable
-
 One row per model, step, problem and canonical solution, with how many samples gave it; the solution "" holds
 the samples that were not correct, so that a problem's rows add up to its samples. Besides stages of ARMS this
 is where the second, independent run of the base is kept, against which everything is judged that chance does
@@ -15,17 +13,15 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import typer
 
 from prerl_eval.comparison.arms import Arm
 from prerl_eval.comparison.diversity import read_solutions
 from prerl_eval.comparison.rare import Solutions
-from prerl_eval.console import progress, run_app
+from prerl_eval.console import progress
 from prerl_eval.json_files import read_json
 from prerl_eval.tally import tally_run
 from results.study.behavior_course import named
@@ -150,32 +146,3 @@ def _stage(name: str, seeds: Mapping[int, Mapping[str, Mapping[str, int]]]) -> S
         for seed in order
     )
     return Stage(Arm(name, problems, samples - wrong, samples), order, solutions)
-
-
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
-
-
-@app.command("collect")
-def collect_command(
-    work: Annotated[Path, typer.Argument(help="Folder of the study's runs.")],
-    into: Annotated[Path, typer.Option(help="Folder of the data.")] = Path("results/nano"),
-) -> None:
-    """Read the correct solutions of finished runs that paths.parquet lacks."""
-    typer.echo(f"{len(collect(work, into))} runs added to {into / FILE}")
-
-
-@app.command("show")
-def show_command(
-    folder: Annotated[Path, typer.Argument(help="Folder of the data.")] = Path("results/nano"),
-) -> None:
-    """Print the tables of support and of rare paths."""
-    from results.study.committed import load_committed
-    from results.study.expansion import expansion_table, newly_table, rare_table
-    from results.study.plan_file import load_study
-
-    data = load_committed(load_study(folder))
-    typer.echo("\n\n".join(made(data) for made in (expansion_table, newly_table, rare_table)))
-
-
-if __name__ == "__main__":
-    run_app(app, "python -m results.study.paths")

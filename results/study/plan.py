@@ -7,7 +7,7 @@ Covers the file results/NAME/study.toml and the names of models. Does not cover 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from prerl_eval.errors import UserError
@@ -105,7 +105,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Cost:
-    """Seconds of one core: of an update, of a sample of an evaluation, of pre-training a base model.
+    """Seconds of one core: of an update, of a sample of an evaluation, of a base model and its alignment.
 
     problems: of a benchmark where no limit is set.
     """
@@ -113,6 +113,7 @@ class Cost:
     update: float
     sample: float
     base: float
+    align: float
     problems: int
 
 
@@ -120,7 +121,8 @@ class Cost:
 class Study:
     """What study.toml says. look: step and measure by which rates are chosen, with seed 0.
 
-    bases: name -> options of `prerl-train base`. save_every: updates between checkpoints.
+    bases: name -> options of `prerl-train base`. save_every: updates between checkpoints. alignment: options
+    of `prerl-train align`, which every base model goes through; none where empty.
     """
 
     folder: Path
@@ -132,6 +134,7 @@ class Study:
     bases: Mapping[str, Mapping[str, Value]]
     arms: Mapping[str, Arm]
     cost: Cost
+    alignment: Mapping[str, Value] = field(default_factory=dict)
 
     def look_points(self) -> list[Point]:
         """Every rate of the arms that choose one."""
@@ -190,7 +193,7 @@ class Study:
                 origin = self.arms[arm.fork.arm]
                 steps = max(self._steps(origin, seed) for seed in arm.seeds)
                 chosen[origin.name] = replace(origin, at=(), steps=steps)
-        return replace(self, arms=chosen)
+        return replace(self, arms=chosen, alignment={})
 
     def quick(self) -> Study:
         """One arm and one fork of it, one update each, two samples of five problems: does it run at all.
@@ -213,4 +216,5 @@ class Study:
             look=(1, look),
             measures={test.name: test, look.name: look},
             arms={begun.name: begun, forked.name: forked},
+            alignment={},
         )

@@ -4,7 +4,8 @@
     seeds                              unless an arm says otherwise: a number N for 0 to N-1, or a list
     steps                              likewise: an arm without `at` is measured on `test` there
     look = {step, measure}             by which learning rates are chosen, with seed 0
-    [cost]                             update, sample, base: seconds of one core; problems of a benchmark
+    [cost]                             seconds of one core of update, sample, base, align; problems
+    [alignment]                        flags of `prerl-train align`, for every base model
     [measure.NAME]                     benchmarks, n, and where wanted temperature, limit
     [bases.NAME]                       flags of `prerl-train base`
     [arms.NAME]                        algorithm (else NAME), options, lr or looks, seeds, steps, base,
@@ -28,7 +29,19 @@ from results.study.plan import Arm, Cost, Fork, Measure, Measured, Study
 ARM_KEYS = {"algorithm", "options", "lr", "looks", "seeds", "steps", "base", "from", "at"}
 AT_KEYS = {"step", "measure", "seeds", "n"}
 MEASURE_KEYS = {"benchmarks", "n", "temperature", "limit"}
-TOP_KEYS = {"model", "recipe", "steps", "save_every", "seeds", "look", "cost", "measure", "bases", "arms"}
+TOP_KEYS = {
+    "model",
+    "recipe",
+    "steps",
+    "save_every",
+    "seeds",
+    "look",
+    "cost",
+    "measure",
+    "bases",
+    "arms",
+    "alignment",
+}
 
 
 def load_study(folder: Path) -> Study:
@@ -67,12 +80,13 @@ def _study(folder: Path, plan: Mapping[str, Any]) -> Study:
         bases=plan.get("bases", {}),
         arms={name: _arm(name, entry, plan, measures) for name, entry in plan["arms"].items()},
         cost=_cost(plan["cost"]),
+        alignment=plan.get("alignment", {}),
     )
 
 
 def _cost(entry: Mapping[str, Any]) -> Cost:
-    _known("cost", entry, {"update", "sample", "base", "problems"})
-    return Cost(entry["update"], entry["sample"], entry["base"], entry["problems"])
+    _known("cost", entry, {"update", "sample", "base", "align", "problems"})
+    return Cost(entry["update"], entry["sample"], entry["base"], entry["align"], entry["problems"])
 
 
 def _measure(name: str, entry: Mapping[str, Any]) -> Measure:

@@ -1,7 +1,5 @@
 """What became of the base's correct, rare correct and wrong responses: results/nano/mass.parquet.
 
-python -m results.study.trace_mass collect WORK --into results/nano    what the data lack yet, resumable
-
 One row per chosen response of the base: up to eight correct and eight others of each problem, each with the
 number of responses that it stands for; two log-probs under the base and under each checkpoint. A model that
 did not change has the same log-probs, so the null of every figure is exactly "no change"; what chance does is
@@ -16,19 +14,17 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import typer
 from numpy.typing import NDArray
 
 from prerl_eval import store
 from prerl_eval.comparison.mass import KINDS
 from prerl_eval.comparison.posterior import fit_seen
 from prerl_eval.comparison.rare import CEILING
-from prerl_eval.console import progress, run_app
+from prerl_eval.console import progress
 from prerl_eval.errors import UserError
 from prerl_eval.metrics import Floats
 from results.study.behavior_course import named
@@ -43,7 +39,7 @@ SEEDS = ("0", "1", "2")
 
 
 def collect(work: Path, into: Path) -> list[str]:
-    """Add the log-probs under checkpoints of ARMS that mass.parquet lacks; returns those that it has then.
+    """Add the log-probs under checkpoints of ARMS that mass.parquet lacks; returns their names.
 
     Raises UserError as `traces.base_run` does, and where mass.parquet is of other responses.
     """
@@ -67,7 +63,7 @@ def collect(work: Path, into: Path) -> list[str]:
             pq.write_table(held, half, compression="zstd", use_dictionary=list(KEY))
             os.replace(half, file)
             advance(1, target.name)
-    return [name for *_, name in checkpoints_of(held)]
+    return [target.name for target in missing]
 
 
 def _of_arms(target: Target) -> bool:
@@ -170,32 +166,3 @@ def changes(table: pa.Table, names: Sequence[str], space: str) -> Floats:
     assert space in LABELS
     base = np.asarray(table[f"base@0 {space}"], dtype=np.float64)
     return np.stack([np.asarray(table[f"{name} {space}"], dtype=np.float64) - base for name in names])
-
-
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
-
-
-@app.command("collect")
-def collect_command(
-    work: Annotated[Path, typer.Argument(help="Folder of the study's runs.")],
-    into: Annotated[Path, typer.Option(help="Folder of the data.")] = Path("results/nano"),
-) -> None:
-    """Score the base's responses under the checkpoints that mass.parquet lacks."""
-    typer.echo(f"{len(collect(work, into))} checkpoints in {into / FILE}")
-
-
-@app.command("show")
-def show_command(
-    folder: Annotated[Path, typer.Argument(help="Folder of the data.")] = Path("results/nano"),
-) -> None:
-    """Print the tables made from mass.parquet."""
-    from results.study.committed import load_committed
-    from results.study.plan_file import load_study
-    from results.study.trace_tables import mass_table, recovery_table
-
-    data = load_committed(load_study(folder))
-    typer.echo(f"{mass_table(data)}\n\n{recovery_table(data)}")
-
-
-if __name__ == "__main__":
-    run_app(app, "python -m results.study.trace_mass")

@@ -51,10 +51,15 @@ class Target(NamedTuple):
 def base_run(work: Path) -> Path:
     """The base's measured run. Raises UserError where it is not there or not complete."""
     run = work / BASE_RUN
-    record = read_json(run / "run.json", missing_ok=True)
-    if not record or not set(record["sessions"][-1].get("sampled", {})) >= set(record["benchmarks"]):
+    if not is_complete(run):
         raise UserError(f"{run} is not there or not complete; measure the base first")
     return run
+
+
+def is_complete(run: Path) -> bool:
+    """Whether all of a run's benchmarks were sampled to their end."""
+    record = read_json(run / "run.json", missing_ok=True)
+    return bool(record) and set(record["sessions"][-1].get("sampled", {})) >= set(record["benchmarks"])
 
 
 def base_target(run: Path) -> Target:
