@@ -164,7 +164,7 @@ def _check_terms(settings: TrainSettings) -> None:
 def _check_engine(settings: TrainSettings) -> None:
     if settings.engine == "vllm" and not find_spec("vllm"):
         raise UserError(
-            "--engine vllm: vllm is not installed; run pip install 'prerl[vllm]' or take another --engine"
+            "--engine vllm: vllm is not installed; run pip install '.[vllm]' or take another --engine"
         )
     if settings.vllm_mode == "server" and not settings.vllm_server:
         raise UserError("--vllm-mode server needs --vllm-server http://host:port, where vllm serve runs")

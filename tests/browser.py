@@ -1,10 +1,9 @@
 """Chromium for tests, spoken to over its DevTools pipe: one page, its console, and every request it makes.
 
-Covers what the tests of reports need: opening, evaluating, keys, sizes, colour schemes and screenshots. No
+Covers what the tests of reports need: opening, evaluating, keys, sizes and colour schemes. No
 driver program and no package: --remote-debugging-pipe takes JSON on file descriptor 3, answers on 4.
 """
 
-import base64
 import json
 import os
 import select
@@ -146,8 +145,3 @@ class Chromium:
         size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
         self.send("Emulation.setDeviceMetricsOverride", **size)
         self.send("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
-
-    def screenshot(self, file: Path, whole=False):
-        """A PNG of the window, or of the whole page."""
-        shot = self.send("Page.captureScreenshot", format="png", captureBeyondViewport=whole)
-        file.write_bytes(base64.b64decode(shot["data"]))

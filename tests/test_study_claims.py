@@ -34,7 +34,8 @@ def test_a_verdict_is_a_matter_of_signs(signs, word):
 
 
 def test_a_claim_measured_in_part_says_so():
-    assert verdict([1], 3) == "holds (1 of 3 parts measured)"
+    assert verdict([1], 3) == "1 of 3 parts measured, on the claim's side"
+    assert verdict([-1, 0], 3) == "2 of 3 parts measured, not on the claim's side"
 
 
 def test_no_claim_has_more_parts_than_it_says(data):
@@ -62,11 +63,11 @@ def test_every_claim_has_a_row_and_every_link_a_target(data):
 
 
 def test_a_figure_without_an_interval_is_no_figure(data):
-    """Every part that is printed has two ends in brackets, but for the least of the inner products."""
+    """Every part that is printed has two ends in brackets."""
     for row in claims_table(data).splitlines()[2 : 2 + len(CLAIMS)]:
         figures = row.split(" | ")[2]
         for figure in figures.split("; ") if figures != "–" else ():
-            assert "(" in figure or figure.startswith("inner product at least"), figure
+            assert "(" in figure, figure
 
 
 def test_the_short_table_has_the_verdicts_of_the_long_one(data):

@@ -201,7 +201,7 @@ def test_what_cannot_be_is_refused(algorithm, given, says):
 
 def test_what_is_not_installed_is_refused(monkeypatch):
     monkeypatch.setattr("prerl_train.checks.find_spec", lambda name: None)
-    assert "pip install 'prerl[vllm]'" in refused(engine="vllm")
+    assert "pip install '.[vllm]'" in refused(engine="vllm")
     assert "pip install wandb" in refused(report_to="wandb")
 
 

@@ -44,7 +44,7 @@ def make_engine(
     if name == "vllm":
         if not find_spec("vllm"):
             raise UserError(
-                "--engine vllm: vllm is not installed; run pip install 'prerl[vllm]' or take another --engine"
+                "--engine vllm: vllm is not installed; run pip install '.[vllm]' or take another --engine"
             )
         from prerl_eval.engines.vllm import VllmEngine
 

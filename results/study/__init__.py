@@ -9,5 +9,7 @@ results/nano/kl.csv          KL of each checkpoint to the base (kl.py)
 results/nano/paths.parquet   correct solutions of the base, of it again, and of stages of training (paths.py)
 results/nano/mass.parquet    the base's responses, scored under its checkpoints (traces.py, trace_mass.py)
 results/nano/alignment*      gradient alignment of the base models (alignment.py)
+results/nano/behavior.*      words in responses, and their page (behavior_*.py)
+results/nano/*.md            pages of their own: expansion.md, alignment.md (expansion_page.py), behavior.md
 results/nano/README.md       its tables are made from committed data and nothing else (tables.py)
 """

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from results.study.committed import Committed
 from results.study.main_table import DIFFERENCE_KS, less
-from results.study.markdown import Cell, millions, tables
+from results.study.markdown import Cell, millions, score_name, tables
 from results.study.roles import METHOD, REFERENCE, RL_WARMUP, warmup
 
 
 def budgets_table(data: Committed) -> str:
     """Avg and Pass@32 of dsrl and dsrl-rl less GRPO's under each budget, in points."""
-    columns = [f"{name} {'Avg' if k == 1 else f'Pass@{k}'}" for name in data.sets for k in DIFFERENCE_KS]
+    columns = [f"{name} {score_name(k)}" for name in data.sets for k in DIFFERENCE_KS]
     rows: list[list[Cell]] = []
     used = data.mean_tokens(REFERENCE, data.steps)
     for arm in (METHOD, RL_WARMUP):

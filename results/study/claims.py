@@ -3,7 +3,8 @@
 A claim is about signs: each of its parts is a quantity with a 95% interval that the claim puts on one side
 of a line. "holds": all parts lie there; "holds partly": some do; "does not hold here": none does, and some
 lie on the other side; "not shown": the rest. Differences of scores count as lying on a side by Holm's test
-over all of them in this table, or by their interval where one or two seeds allow no test (†).
+over all of them in this table. Where one or two seeds allow no test the interval decides, and the verdict
+has a †: it is about those models.
 
 Covers which claims there are and where their figures come from. The figures are made by the modules of
 the tables; the paper's are those of arXiv 2604.14142.
@@ -47,12 +48,20 @@ class Found:
     verdict: str
 
 
+PARTLY = {
+    "holds": "on the claim's side",
+    "holds partly": "partly on the claim's side",
+    "does not hold here": "not on the claim's side",
+    "not shown": "they do not tell",
+}
+
+
 def verdict(signs: Sequence[int], of: int) -> str:
     """From 1 (on the claimed side), -1 (on the other), 0 (undecided) of the parts measured to a word."""
     if not signs:
         return "not measured yet"
     if len(signs) < of:
-        return f"{verdict(signs, len(signs))} ({len(signs)} of {of} parts measured)"
+        return f"{len(signs)} of {of} parts measured, {PARTLY[verdict(signs, len(signs))]}"
     if all(sign > 0 for sign in signs):
         return "holds"
     if any(sign > 0 for sign in signs):
@@ -73,7 +82,8 @@ def judged(data: Committed) -> list[Found]:
             for part, cell in zip(found, after, strict=True)
         ]
         signs = [_sign(part, cell) for part, cell in zip(found, after, strict=True)]
-        made.append(Found(claim, "; ".join(texts) or DASH, verdict(signs, claim.of)))
+        few = any(sign and part.few for sign, part in zip(signs, found, strict=True))
+        made.append(Found(claim, "; ".join(texts) or DASH, verdict(signs, claim.of) + " †" * few))
     return made
 
 
@@ -111,8 +121,8 @@ CLAIMS = (
         3,
     ),
     Claim(
-        "A step on log P(y) moves log P(y\\|x) as the first order says (within 5%)",
-        "a step on log P(y) moves log P(y\\|x) as predicted",
+        "A small step on log P(y) moves log P(y\\|x) as the first order says (within 5%)",
+        "a small step on log P(y) moves log P(y\\|x) as predicted",
         "[alignment](nano/alignment.md)",
         evidence.step,
         1,
@@ -144,7 +154,7 @@ CLAIMS = (
         "PSR-PreRL degrades",
         "[long runs](nano/README.md#three-times-as-long)",
         evidence.psr_degrades,
-        2,
+        4,
     ),
     Claim(
         "Full PreRL gains like RL at first, then collapses",
@@ -154,8 +164,8 @@ CLAIMS = (
         3,
     ),
     Claim(
-        "Reflection and transition words rise (×6.54, ×14.89 per response)",
-        "reflection and transition words rise",
+        "Reflection and transition words rise (×6.54, ×14.89 per response), at like length too",
+        "reflection and transition words rise, at like length too",
         "[words](nano/behavior.md)",
         evidence.words,
         12,

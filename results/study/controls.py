@@ -1,4 +1,4 @@
-"""The controls of DSRL's warm-up, each against DSRL and against GRPO.
+"""The controls of DSRL's warm-up, each against the arm that is varied and against GRPO.
 
 Covers equal updates. What each control changes is said in the study's README and its plan.
 """
@@ -9,7 +9,7 @@ import numpy as np
 
 from results.study.committed import Committed
 from results.study.main_table import DIFFERENCE_KS, less
-from results.study.markdown import DASH, Cell, tables
+from results.study.markdown import DASH, Cell, score_name, tables
 from results.study.roles import REFERENCE, WARMUP, controls, varied, warmup
 
 
@@ -18,7 +18,7 @@ def controls_table(data: Committed) -> str:
 
     Beside them the KL to the base that the warm-up moved.
     """
-    columns = [f"{name} {'Avg' if k == 1 else f'Pass@{k}'}" for name in data.sets for k in DIFFERENCE_KS]
+    columns = [f"{name} {score_name(k)}" for name in data.sets for k in DIFFERENCE_KS]
     there = [arm for arm in controls(data) if data.steps in data.steps_of(arm)]
     blocks: dict[str, list[list[Cell]]] = {}
     method = varied(data)

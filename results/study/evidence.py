@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from prerl_eval.comparison.several import SOME_SEEDS
+from prerl_eval.metrics import interval
 from prerl_train.alignment.summary import summarise_responses
 from results.study.alignment import responses_of
 from results.study.behavior_course import TRAIN, read_behavior
@@ -18,8 +20,8 @@ from results.study.behavior_estimates import WAYS, arms_of, base_of, changes, re
 from results.study.committed import BASE, Committed
 from results.study.contrasts import Contrast, contrast, difference, scores
 from results.study.expansion import discovery_less_null
-from results.study.roles import METHOD, REFERENCE, RL_WARMUP, varied, warmup_arms
-from results.study.trace_tables import masses
+from results.study.roles import METHOD, REFERENCE, RL_WARMUP, WARMUP, varied, warmup_arms
+from results.study.trace_tables import spared_at
 from results.study.warmup import optimum_weights
 
 SHIPPED = "base"
@@ -30,7 +32,8 @@ WARMED = "dsrl-w3e-4"
 @dataclass(frozen=True)
 class Part:
     """One quantity. low, high: its interval, as distances from the line that the claim speaks of, positive
-    on the claimed side; contrast: the score difference behind it, judged by Holm's test, or None.
+    on the claimed side; contrast: the score difference behind it, judged by Holm's test, or None. few: of one
+    or two trained models.
     """
 
     text: str
@@ -38,13 +41,14 @@ class Part:
     high: float
     contrast: Contrast | None = None
     claimed: int = 1
+    few: bool = False
 
 
 def _scores(text: str, one: Contrast | None, claimed: int = 1) -> Iterator[Part]:
     """A difference of scores in points; nothing where it was not measured."""
     if one is not None:
         ends = sorted((claimed * one.low, claimed * one.high))
-        yield Part(text, ends[0], ends[1], one, claimed)
+        yield Part(text, ends[0], ends[1], one, claimed, one.few)
 
 
 def _less(
@@ -69,7 +73,7 @@ def _short(benchmark: str) -> str:
 
 
 def alignment(data: Committed) -> Iterator[Part]:
-    """Cosine, its control, and the least inner product."""
+    """Cosine, its control, and how many inner products are negative."""
     rows = responses_of(data.study.folder).get(SHIPPED)
     if rows:
         found = summarise_responses(rows)
@@ -80,8 +84,11 @@ def alignment(data: Committed) -> Iterator[Part]:
             yield Part(
                 f"{text} {one['mean']:.2f} ({one['low']:.2f}, {one['high']:.2f})", one["low"], one["high"]
             )
-        lowest = min(float(row["inner"]) for row in rows)
-        yield Part(f"inner product at least {lowest:.0f} in {len(rows)} responses", lowest, lowest)
+        negative = np.asarray([float(row["inner"]) < 0 for row in rows], dtype=np.float64)
+        low, high = (100 * float(edge) for edge in interval(negative))
+        text = f"inner product negative in {negative.sum():.0f} of {len(rows)} ({low:.1f}–{high:.1f}%)"
+        side = -1.0 if negative.any() else 1.0
+        yield Part(text, side, side)
 
 
 def step(data: Committed) -> Iterator[Part]:
@@ -127,7 +134,10 @@ def nsr_ahead(data: Committed) -> Iterator[Part]:
 
 
 def psr_degrades(data: Committed) -> Iterator[Part]:
-    """PSR-PreRL below the base when it goes on."""
+    """PSR-PreRL below the base, after the study's updates and when it goes on."""
+    for name in data.sets:
+        text = f"{_short(name)}: Avg at {data.steps} updates less the base's"
+        yield from _scores(text, _less(data, "psr-prerl", BASE, 1, name), -1)
     yield from _longer(data, "psr-prerl", -1)
 
 
@@ -216,14 +226,16 @@ def optimum(data: Committed) -> Iterator[Part]:
 
 
 def prunes(data: Committed) -> Iterator[Part]:
-    """What became of the probability of wrong and of correct responses."""
-    found = masses(data.study.folder, data.sets[0], WARMED, 10)
-    for kind, claimed in (("wrong", -1), ("correct", 1)):
-        if kind in found:
-            one = found[kind]
-            ends = sorted((claimed * (one.low - 1), claimed * (one.high - 1)))
-            text = f"probability of {kind} responses ×{one.value:.2f} ({one.low:.2f}, {one.high:.2f})"
-            yield Part(text, ends[0], ends[1])
+    """Share of the base's wrong responses that became ten times less likely, less that of correct ones."""
+    for name in data.sets:
+        found = spared_at(data.study.folder, name, WARMED, WARMUP)
+        if found:
+            one, seeds = found
+            low, high = 100 * one.low, 100 * one.high
+            few = seeds < SOME_SEEDS
+            text = f"{_short(name)}, {WARMED} at {WARMUP}: wrong ones cut less correct ones cut"
+            text = f"{text} {100 * one.value:+.1f} ({low:+.1f}, {high:+.1f}){' †' * few}"
+            yield Part(text, low, high, few=few)
 
 
 def expands(data: Committed) -> Iterator[Part]:

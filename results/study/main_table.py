@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from results.study.committed import BASE, Committed, Tested
 from results.study.contrasts import difference, levels, scores
-from results.study.markdown import DASH, Cell, millions, ranged, spread, tables, written
+from results.study.markdown import DASH, Cell, millions, ranged, score_name, spread, tables, written
 from results.study.roles import REFERENCE, algorithm, main_arms, of_base, other_bases
 
 KS = (1, 8, 32, 64)
@@ -84,9 +84,7 @@ def _finished(one: Tested) -> str:
 
 
 def _differences(data: Committed, groups: dict[str, Sequence[str]]) -> str:
-    names = [
-        f"{benchmark} {'Avg' if k == 1 else f'Pass@{k}'}" for benchmark in data.sets for k in DIFFERENCE_KS
-    ]
+    names = [f"{benchmark} {score_name(k)}" for benchmark in data.sets for k in DIFFERENCE_KS]
     rows: list[list[Cell]] = []
     for group, arms in groups.items():
         reference = next((arm for arm in arms if algorithm(data, arm) == REFERENCE), None)

@@ -60,6 +60,11 @@ def written(cell: Cell | None) -> str:
     return f"{text} †" if cell.few else f"{text}, {probability(cell.holm)}"
 
 
+def score_name(k: int) -> str:
+    """Of Pass@k, which is Avg for k = 1."""
+    return "Avg" if k == 1 else f"Pass@{k}"
+
+
 def probability(p: float) -> str:
     """A p-value, `p < 0.001` where it is below."""
     return DASH if math.isnan(p) else "p < 0.001" if p < 0.001 else f"p {p:.3f}"

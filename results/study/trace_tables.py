@@ -127,25 +127,36 @@ def mass_table(data: Committed) -> str:
                         DASH if math.isnan(mass.value) else "≥ " * partial + _text(mass, ".2f"),
                     ]
                 )
+            difference = _text(spared(base, given), "+.1f", 100)
+            rows.append(["", "", "wrong less correct", DASH, difference, DASH, DASH])
         blocks.append(f"**{_title(benchmark, base)}**\n\n{markdown_table(head, rows)}")
     return "\n\n".join(blocks) or NOTHING
 
 
-def masses(folder: Path, benchmark: str, arm: str, step: int) -> dict[str, Estimate]:
-    """Kind -> probability, trained by base, at one step of an arm; without kinds it is not known of."""
+def spared(data: Responses, change: Floats) -> Estimate:
+    """Share of wrong responses that are cut less that of correct ones; t interval."""
+    sides = []
+    for kind in ("wrong", "correct"):
+        marked = _cut(change)
+        sides.append(ratio(data.sums(kind, marked), data.sums(kind, np.ones(marked.shape))))
+    (wrong, of_wrong), (correct, of_correct) = sides
+    reach = _reach(of_wrong - of_correct)
+    return Estimate(wrong - correct, wrong - correct - reach, wrong - correct + reach)
+
+
+def spared_at(folder: Path, benchmark: str, arm: str, step: int) -> tuple[Estimate, int] | None:
+    """`spared` at one step of an arm, and of how many seeds; None where it was not measured."""
     for name, table, base in _benchmarks(folder):
         names = dict(_checkpoints(table)).get(f"{arm}@{step}") if name == benchmark else None
         if names:
-            given = changes(table, names, "given")
-            found = {kind: mass_ratio(base, kind, given) for kind in KINDS}
-            return {kind: one for kind, one in found.items() if not math.isnan(one.value)}
-    return {}
+            return spared(base, changes(table, names, "given")), len(names)
+    return None
 
 
 def recovery_table(data: Committed) -> str:
-    """Markdown: correct and rare correct responses cut by the warm-up, and what the rest of training did.
+    """Markdown: each kind's responses cut after ten updates, and what the rest of training did.
 
-    cut at warm-up's end; cut after all updates; of the former, no longer cut after all ("recovered").
+    cut after ten updates (a warm-up's end); cut after all; of the former, not cut after all ("recovered").
     """
     head = ["", "seeds", "responses", "cut at 10, %", "cut at 40, %", "of those cut at 10, back at 40, %"]
     blocks = []
@@ -199,7 +210,7 @@ def _checkpoints(table: pa.Table) -> list[tuple[str, list[str]]]:
 
 
 def _pairs(table: pa.Table) -> Iterator[tuple[str, list[str], list[str]]]:
-    """(arm, columns at step 10, columns at step 40) of the seeds that have both, of arms with a warm-up."""
+    """(arm, columns at step 10, columns at step 40) of the seeds that have both."""
     found: dict[str, dict[str, dict[int, str]]] = {}
     for arm, seed, step, name in sorted(checkpoints_of(table)):
         found.setdefault(arm, {}).setdefault(seed, {})[step] = name

@@ -14,7 +14,7 @@ import numpy as np
 from prerl_eval.metrics import Floats
 from results.study.committed import Committed, Tested
 from results.study.contrasts import Contrast, contrast, scores
-from results.study.markdown import Cell, Rows, spread, tables, written
+from results.study.markdown import Cell, Rows, score_name, spread, tables, written
 from results.study.pictures import panels
 from results.study.roles import warmup_arms
 
@@ -26,7 +26,7 @@ BUDGETS = ("{} updates in all", "{} updates after the warm-up")
 
 def warmup_table(data: Committed) -> str:
     """Avg and Pass@32 by S, mean ± sd over seeds, at both budgets."""
-    head = ["warm-up S", "seeds", *(f"{name} {_score(k)}" for name in data.sets for k in KS)]
+    head = ["warm-up S", "seeds", *(f"{name} {score_name(k)}" for name in data.sets for k in KS)]
     blocks: dict[str, Rows] = {}
     for budget, steps in _budgets(data).items():
         rows: list[list[Cell]] = []
@@ -43,7 +43,7 @@ def warmup_table(data: Committed) -> str:
 
 def warmup_tests_table(data: Committed) -> str:
     """Points per ten updates of warm-up, and the mean over S in 10-25 less that over the other S."""
-    head = ["", "contrast over S", *(f"{name} {_score(k)}" for name in data.sets for k in KS)]
+    head = ["", "contrast over S", *(f"{name} {score_name(k)}" for name in data.sets for k in KS)]
     rows: list[list[Cell]] = []
     for budget, steps in _budgets(data).items():
         arms = {s: arm for s, arm in warmup_arms(data).items() if steps(s) in data.steps_of(arm)}
@@ -63,7 +63,7 @@ def warmup_picture(data: Committed, out: Path) -> None:
     """
     lines = warmup_points(data)
     shown = [
-        (f"{name}, {_score(k)} (%)", lines[name, k])
+        (f"{name}, {score_name(k)} (%)", lines[name, k])
         for name in data.sets
         for k in KS
         if max(map(len, lines.get((name, k), {}).values()), default=0) >= FEWEST
@@ -131,10 +131,6 @@ def _over(arms: Sequence[Tested | None], k: int, weights: Floats, scale: float) 
     sides = [scores(one.counts, k) if one else None for one in arms]
     there = [side for side in sides if side is not None]
     return contrast(there, list(weights), scale=scale) if len(there) == len(sides) else None
-
-
-def _score(k: int) -> str:
-    return "Avg" if k == 1 else f"Pass@{k}"
 
 
 def _spread(one: Tested | None, k: int) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from tests.faults.catalogue import FAULTS
 from tests.faults.launcher import REPO
 from tests.faults.trials import Row, read_rows
 
@@ -27,7 +28,8 @@ def page(rows: Sequence[Row]) -> str:
     minutes = sum(row.cpu_seconds for row in rows) / 60
     lines = [
         HEAD,
-        f"{tried:,} tried, {survived:,} survived, in {minutes:.1f} minutes of CPU time ({_dates(rows)}).\n",
+        f"{len(rows)} of {len(FAULTS)} faults: {tried:,} tried, {survived:,} survived, in {minutes:.1f} "
+        f"minutes of CPU time ({_dates(rows)}).\n",
         *_table(claimed, "survived"),
     ]
     other = [row for row in rows if not row.claimed]

@@ -12,10 +12,10 @@ REPO = Path(__file__).resolve().parents[2]
 # The peak is that of this program (VmHWM): ru_maxrss would begin at its parent's.
 ENDING = """
 def _report():
-    import os, sys
+    import os, sys, time
     peak = next(line for line in open("/proc/self/status") if line.startswith("VmHWM"))
-    spent = os.times()
-    print("COST", sum(spent[:4]), int(peak.split()[1]) / 1024, file=sys.stderr)
+    spent = time.process_time() + sum(os.times()[2:4])
+    print("COST", spent, int(peak.split()[1]) / 1024, file=sys.stderr)
 import atexit
 atexit.register(_report)
 """

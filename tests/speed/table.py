@@ -13,7 +13,8 @@ from tests.speed.rows import Line, Row, read_measured
 BEGIN = """# Speed
 
 Made by `make speed` from [speed/speed.json](speed/speed.json). Both sides of a ratio were measured in turn
-in one run on one machine; absolute figures mean little on shared cores. CPU s are CPU seconds.
+in one run on one machine; absolute figures mean little on shared cores. CPU s are CPU seconds. A ratio is the
+median over rounds, so it is not that of the two medians beside it.
 """
 GROWTH = """## How cost grows with work
 
