@@ -151,7 +151,17 @@ def small_disk(folder: Path, kilobytes: int) -> Iterator[Path]:
     try:
         yield folder
     finally:
-        subprocess.run(["umount", str(folder)], check=True)
+        _unmount(folder)
+
+
+def _unmount(folder: Path) -> None:
+    """Raises CalledProcessError where a process still has a file open there after a while."""
+    for _ in range(50):
+        done = subprocess.run(["umount", str(folder)], capture_output=True)
+        if done.returncode == 0:
+            return
+        time.sleep(0.2)
+    done.check_returncode()
 
 
 def make_room(disk: Path) -> None:
