@@ -135,11 +135,11 @@ def test_a_seed_without_a_word_leaves_no_interval():
 @pytest.mark.parametrize(
     ("signs", "word"),
     [
-        ([[0, 1], [1, 1]], "holds"),
-        ([[1, 0], [-1, -1]], "partly"),
-        ([[0, 1], [0, 0]], "partly"),
-        ([[0, -1], [-1, -1]], "does not hold"),
-        ([[0, -1], [0, 0]], "not seen"),
+        ([[0, 1], [1, 1]], "at every end"),
+        ([[1, 0], [-1, -1]], "somewhere"),
+        ([[0, 1], [0, 0]], "somewhere"),
+        ([[0, -1], [-1, -1]], "never, below at every end"),
+        ([[0, -1], [0, 0]], "never"),
     ],
 )
 def test_verdicts(signs, word):

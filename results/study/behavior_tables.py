@@ -152,15 +152,15 @@ def rise_table(course: Course, measure: str = TRAIN, benchmark: str = BENCHMARK)
 def verdict(signs: Sequence[Sequence[int]]) -> str:
     """Arms x updates of directions in a word.
 
-    holds: above 1 at the end of every arm. partly: above 1 at some update of some arm. does not hold: never
-    above, and below 1 at the end of every arm. not seen: never above.
+    at every end: above 1 at the end of every arm. somewhere: above 1 at some update of some arm. never, below
+    at every end: so it says. never: never above.
     """
     ends = [arm[-1] for arm in signs]
     if all(end == 1 for end in ends):
-        return "holds"
+        return "at every end"
     if any(1 in arm for arm in signs):
-        return "partly"
-    return "does not hold" if all(end == -1 for end in ends) else "not seen"
+        return "somewhere"
+    return "never, below at every end" if all(end == -1 for end in ends) else "never"
 
 
 def split_table(course: Course, measure: str = TRAIN, benchmark: str = BENCHMARK) -> str:
