@@ -54,8 +54,8 @@ response, each length weighted as in the base. Several comparisons are made and 
 TEXTS = {
     "behavior-rise": "## Do reflection and transition rise?\n\n"
     "At the updates named (seeds in brackets), against the base: ↑ the interval lies above 1, ↓ below 1,\n"
-    "· it does not tell. rises? at every end: ↑ at the last update of every arm; somewhere: ↑ at some update\n"
-    "of some arm.",
+    "· it does not tell. rises? at every end: ↑ at the last update of every arm; somewhere: ↑ at some\n"
+    "update of some arm.",
     "behavior-course": "## Rates",
     "behavior-ratios": "## Multiples of the base\n\nThe base's line has its rates.",
     "behavior-split": "## Correct responses and others, at the end\n\nBoth arms of a ratio are split alike.",
