@@ -54,9 +54,10 @@ def test_ratios_of_speed(pattern, measurement, row):
     assert figure == f"{ratio(measurement, row):.{places}f}"
 
 
-def test_generation_with_grading_is_not_slower_than_the_bare_engine():
-    assert "generation with grading against the bare engine (not slower)" in " ".join(README.split())
-    assert max(ratio("engine", 0), ratio("engine-vllm", 0)) <= 1.0
+def test_generation_with_grading_beside_the_bare_engine():
+    said = r"generation with grading against the bare engine \(at most (\d+)% slower\)"
+    (percent,) = re.findall(said, " ".join(README.split()))
+    assert max(ratio("engine", 0), ratio("engine-vllm", 0)) <= 1 + int(percent) / 100
 
 
 def test_kills_and_disagreements():

@@ -18,8 +18,6 @@ import numpy as np
 
 EXPONENT = 1.15
 """Bound of a line that should grow no faster than its sizes."""
-STEP = 0.15
-"""What the last step may lie above the bound: it rests on two figures, and a busy machine moves both."""
 
 
 class Unavailable(Exception):
@@ -63,8 +61,7 @@ class Row:
 class Line:
     """A figure at growing sizes. of: what the sizes count, "samples".
 
-    peer: the peer's figure at each size, None where not measured. bound: of the exponent; the last step
-    may lie above it by STEP.
+    peer: the peer's figure at each size, None where not measured. bound: of both slopes.
     """
 
     name: str
@@ -89,7 +86,7 @@ class Line:
     @property
     def held(self) -> bool:
         """Whether neither slope is too large."""
-        return self.exponent <= self.bound and self.last <= self.bound + STEP
+        return self.exponent <= self.bound and self.last <= self.bound
 
     def described(self) -> dict[str, Any]:
         """For the data file."""

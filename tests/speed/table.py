@@ -20,7 +20,6 @@ GROWTH = """## How cost grows with work
 
 The exponent is the slope of log(figure) over log(size): 1 where cost is in proportion to the work, 0 where
 it does not grow; over all sizes, and between the two largest, where the start of the program counts least.
-The last step rests on two figures and may lie 0.15 above the bound.
 """
 MADE = """## When and where
 
