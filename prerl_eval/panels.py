@@ -24,6 +24,7 @@ from prerl_eval.plots import (
     MARKERS,
     MATPLOTLIB,
     check_suffix,
+    grid,
     save_picture,
 )
 
@@ -56,8 +57,7 @@ def draw_panels(panels: Sequence[Panel], handles: Sequence[Any], out: Path, colu
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    columns = min(columns, len(panels))
-    rows = math.ceil(len(panels) / columns)
+    rows, columns = grid(len(panels), columns)
     width = max(4.1 * columns, 5.6)
     longest = max(len(handle.get_label()) for handle in handles)
     across = max(1, min(len(handles), int(width / (0.068 * longest + 0.68))))
@@ -66,11 +66,11 @@ def draw_panels(panels: Sequence[Panel], handles: Sequence[Any], out: Path, colu
         layout = ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.06, wspace=0.03, hspace=0.04)
         figure = Figure(figsize=(width, height), dpi=200, layout=layout)
         FigureCanvasAgg(figure)
-        grid = figure.subplots(rows, columns, squeeze=False).ravel().tolist()
-        for axes, panel in zip(grid, panels, strict=False):
+        places = figure.subplots(rows, columns, squeeze=False).ravel().tolist()
+        for axes, panel in zip(places, panels, strict=False):
             _frame(axes, panel)
             panel.draw(axes)
-        for axes in grid[len(panels) :]:
+        for axes in places[len(panels) :]:
             axes.remove()
         # matplotlib fills a legend column by column; these are read row by row.
         ordered = [handle for column in range(across) for handle in handles[column::across]]

@@ -141,6 +141,12 @@ def write_table(file: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]
         raise UserError(f"cannot write {file} ({error.strerror}); give another --csv") from error
 
 
+def grid(panels: int, columns: int = 3) -> tuple[int, int]:
+    """Rows and columns of at most so many columns, as full as can be: four panels are two rows of two."""
+    rows = math.ceil(panels / columns)
+    return rows, math.ceil(panels / rows)
+
+
 def plot_passk(labelled: LabelledCurves, out: Path) -> None:
     """Draw one panel per benchmark and one line per run into `out` (.png, .svg or .pdf).
 
@@ -153,8 +159,7 @@ def plot_passk(labelled: LabelledCurves, out: Path) -> None:
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     names = list(dict.fromkeys(name for _, curves in labelled for name in curves))
-    columns = min(len(names), 3)
-    rows = math.ceil(len(names) / columns)
+    rows, columns = grid(len(names))
     width = max(4.1 * columns, 5.2)
     with mpl.rc_context({**mpl.rcParamsDefault, **MATPLOTLIB}):
         handles, legend_columns = _legend_entries([label for label, _ in labelled], width)
