@@ -112,7 +112,9 @@ def test_the_table_of_support_by_hand(folder):
     data = load_committed(load_study(folder))
     place = next(key for key in data.measured if key[0] == "grpo" and key[2:] == (40, "test", "countdown"))
     counts = Arm("grpo", ("p0", "p1", "p2"), np.array([[8, 0, 0]] * 3), np.full((3, 3), 8))
-    tested = dataclasses.replace(data.measured[place], counts=counts, seeds=(0, 1, 2), finished=None)
+    tested = dataclasses.replace(
+        data.measured[place], counts=counts, seeds=(0, 1, 2), finished=np.full(counts.samples.shape, np.nan)
+    )
     data = dataclasses.replace(data, measured={place: tested})
     base = paths.read_stages(folder)["base", 0, "countdown"].counts
     null = paths.read_stages(folder)["base-resampled", 0, "countdown"].counts

@@ -158,6 +158,18 @@ def test_the_main_table_by_hand(study, tmp_path):
     assert len(made) == 6  # nothing of the other set
 
 
+def test_a_figure_of_some_seeds_says_how_many(tmp_path):
+    """A third seed with 32 samples, all right and ended: no Pass@64, and only its ends are known."""
+    rows = add_rows("base", "", 0, 0, "test", "countdown", 64, correct=[0, 64])
+    rows += add_rows("grpo", "4e-4", 0, 40, "test", "countdown", 64, correct=[0, 64])
+    rows += add_rows("grpo", "4e-4", 1, 40, "test", "countdown", 64, correct=[0, 64])
+    rows += add_rows("grpo", "4e-4", 2, 40, "test", "countdown", 32, correct=[32, 32], finished=[32, 16])
+    write_study(tmp_path, rows=rows)
+    made = main_table(load_committed(load_study(tmp_path))).splitlines()
+    spreads = "66.7 ± 28.9 | 66.7 ± 28.9 | 66.7 ± 28.9 | 50.0 ± 0.0 (2) | 75.0 (1)"
+    assert made[5].startswith(f"| grpo | 4e-4 | 3 | 32 | {spreads} |")
+
+
 def test_kl_moved_in_the_warm_up(data):
     """kl.csv has 0.5 and 0.7 nats of dsrl after 10 updates: mean 0.60, sd 0.14."""
     assert warmup_kl(data, "dsrl") == "0.6 ± 0.14"

@@ -12,10 +12,10 @@ from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from prerl_eval.comparison.arms import Arm
 from prerl_eval.errors import UserError
+from prerl_eval.metrics import Floats
 from results.study.collect import chosen_rates, read_counts, read_csv
 from results.study.plan import Study
 
@@ -27,19 +27,19 @@ TEST = "test"
 class Tested:
     """An arm at one step on one benchmark, S seeds x P problems.
 
-    finished: responses that ended before the token limit, int[S, P], None where it is not known.
+    finished: responses that ended before the token limit, float[S, P], NaN where it is not known.
     """
 
     counts: Arm
     seeds: tuple[int, ...]
-    finished: NDArray[np.int64] | None
+    finished: Floats
 
     def of_seeds(self, seeds: Sequence[int]) -> Tested:
         """The same of these seeds, in their order."""
         rows = [self.seeds.index(seed) for seed in seeds]
         arm = self.counts
         counts = Arm(arm.name, arm.problem_ids, arm.correct[rows], arm.samples[rows])
-        return Tested(counts, tuple(seeds), None if self.finished is None else self.finished[rows])
+        return Tested(counts, tuple(seeds), self.finished[rows])
 
     def of_problems(self, problems: Iterable[str]) -> Tested:
         """The same of these problems only."""
@@ -47,7 +47,12 @@ class Tested:
         kept = [place for place, problem in enumerate(arm.problem_ids) if problem in wanted]
         ids = tuple(arm.problem_ids[place] for place in kept)
         counts = Arm(arm.name, ids, arm.correct[:, kept], arm.samples[:, kept])
-        return Tested(counts, self.seeds, None if self.finished is None else self.finished[:, kept])
+        return Tested(counts, self.seeds, self.finished[:, kept])
+
+    def of_size(self, n: int) -> Tested | None:
+        """The same of the seeds with at least n samples of every problem; None without any."""
+        seeds = [seed for seed, row in zip(self.seeds, self.counts.samples, strict=True) if row.min() >= n]
+        return self.of_seeds(seeds) if seeds else None
 
 
 Place = tuple[str, str, int, str, str]
@@ -140,15 +145,13 @@ def _together(found: Sequence[Tested]) -> Tested | None:
     }
     seeds = tuple(sorted(rows))
     arms = [rows[seed].counts for seed in seeds]
-    ended = [rows[seed].finished for seed in seeds]
-    known = [one for one in ended if one is not None]
     correct, samples = (
         np.concatenate(parts) for parts in zip(*((a.correct, a.samples) for a in arms), strict=True)
     )
     return Tested(
         Arm(arms[0].name, problems, correct, samples),
         seeds,
-        np.concatenate(known) if len(known) == len(ended) else None,
+        np.concatenate([rows[seed].finished for seed in seeds]),
     )
 
 
@@ -209,6 +212,5 @@ def _measured(place: Place, by_seed: Mapping[int, list[Fact]]) -> Tested:
             f"in {measure}; remove that arm's rows and collect again"
         )
     correct, samples = (np.array([[fact[i] for fact in row] for row in rows]) for i in (1, 2))
-    known = all(fact[3] is not None for row in rows for fact in row)
-    finished = np.array([[fact[3] for fact in row] for row in rows], dtype=np.int64) if known else None
+    finished = np.array([[fact[3] for fact in row] for row in rows], dtype=np.float64)  # None becomes NaN
     return Tested(Arm(place[0], problems.pop(), correct, samples), seeds, finished)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from results.study.committed import BASE, Committed, Tested
 from results.study.contrasts import difference, levels, scores
 from results.study.markdown import DASH, Cell, millions, ranged, score_name, spread, tables, written
@@ -60,10 +62,21 @@ def _average(one: Tested) -> float:
 
 
 def _cells(one: Tested) -> list[str]:
-    """n, Avg and Pass@k over seeds, share of finished responses."""
-    found = [scores(one.counts, k) for k in KS]
-    spreads = [spread(None if side is None else side.mean(axis=1)) for side in found]
-    return [str(one.counts.n), *spreads, _finished(one)]
+    """n, Avg and Pass@k over the seeds with k samples, share of finished responses."""
+    return [str(one.counts.n), *(_over_seeds(one, k) for k in KS), _finished(one)]
+
+
+def _over_seeds(one: Tested, k: int) -> str:
+    there = one.of_size(k)
+    side = scores(there.counts, k) if there else None
+    if there is None or side is None:
+        return DASH
+    return spread(side.mean(axis=1)) + _of(len(there.seeds), one)
+
+
+def _of(seeds: int, one: Tested) -> str:
+    """Said where a figure is not of all seeds of its row."""
+    return "" if seeds == len(one.seeds) else f" ({seeds})"
 
 
 def _base_cells(one: Tested) -> list[str]:
@@ -78,9 +91,9 @@ def _base_cells(one: Tested) -> list[str]:
 
 
 def _finished(one: Tested) -> str:
-    if one.finished is None:
-        return DASH
-    return spread(one.finished.sum(axis=1) / one.counts.samples.sum(axis=1))
+    shares = one.finished.sum(axis=1) / one.counts.samples.sum(axis=1)
+    known = shares[~np.isnan(shares)]
+    return spread(known) + _of(len(known), one) if len(known) else DASH
 
 
 def _differences(data: Committed, groups: dict[str, Sequence[str]]) -> str:
