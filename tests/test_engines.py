@@ -25,6 +25,6 @@ def test_vllm_that_is_not_installed_is_named():
 
     if find_spec("vllm"):
         pytest.skip("vllm is installed here")
-    with pytest.raises(UserError, match=r"pip install 'prerl\[vllm\]'"):
+    with pytest.raises(UserError, match=r"pip install '\.\[vllm\]'"):
         make_engine("vllm")
     assert make_engine("auto").name == "transformers"
