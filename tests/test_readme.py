@@ -7,6 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from prerl_eval.cli import app
+from results.study.collect import read_csv
 from tests.conftest import REPO
 from tests.faults.trials import read_rows
 
@@ -68,3 +69,14 @@ def test_kills_and_disagreements():
     listed = (REPO / "results" / "grading" / "disagreements.jsonl").read_text(encoding="utf-8")
     (count,) = re.findall(r"(\d+) verdicts differ from their publishers'", README)
     assert int(count) == len(listed.splitlines())
+
+
+def test_how_far_ten_updates_move_the_model():
+    rows = read_csv(REPO / "results" / "nano" / "kl.csv")
+
+    def moved(arm):
+        found = [float(row["kl_per_response"]) for row in rows if row["arm"] == arm and row["step"] == "10"]
+        return sum(found) / len(found)
+
+    said = r"move that model by ([\d.]+) nats a response \(GRPO's first ten: ([\d.]+)\)"
+    assert re.findall(said, " ".join(README.split())) == [(f"{moved('dsrl'):.3f}", f"{moved('grpo'):.1f}")]
