@@ -1,5 +1,6 @@
 """Running the study's jobs: order, failures, and the whole of it in its smallest form."""
 
+import shutil
 import subprocess
 import sys
 
@@ -44,6 +45,15 @@ def test_a_failed_job_keeps_back_what_needs_it_and_nothing_else(tmp_path):
 def study(work, *flags):
     command = [sys.executable, "-m", "results.study", str(NANO), "--quick", "--work", str(work), *flags]
     return subprocess.run(command, cwd=REPO, capture_output=True, text=True)
+
+
+def test_a_part_of_the_study_leaves_the_tables_of_all_of_it(tmp_path):
+    data, work = tmp_path / "data", tmp_path / "work"
+    shutil.copytree(NANO, data)
+    work.mkdir()
+    command = [sys.executable, "-m", "results.study", str(data), "--only", "grpo", "--collect", "--work", work]
+    subprocess.run(command, cwd=REPO, check=True, capture_output=True)
+    assert (data / "README.md").read_bytes() == (NANO / "README.md").read_bytes()
 
 
 @pytest.mark.slow

@@ -72,7 +72,7 @@ def main(
     else:
         for line in collect_analyses(study, work):
             typer.echo(line)
-        _write(study)
+        _write(load_study(study.folder))  # all of it, also where --only ran a part
     if faults:
         raise RunStopped(f"{'; '.join(faults)}; run the same command to go on")
 
