@@ -27,7 +27,7 @@ DOUBT = 4.0
 
 TINY = 1e-12
 NEGLIGIBLE = 1e-19
-"""A probability that changes no digit of a sum of those around one."""
+"""Chances below it are left out of maj@k: of 10^4 samples they weigh less than 1e-15 together."""
 
 
 def pass_at_k(n: int, correct: int) -> Floats:
@@ -206,33 +206,19 @@ def _wins_with(votes: int, others: int, rivals: tuple[int, ...], room: int, chan
     # drawn[j, s]: start + s of the others are taken, j rivals tie with the correct class and none beats it.
     start, harmless = _spread(others - sum(strong), chance)
     drawn = harmless[None, :]
-    for left, size in enumerate(strong, start=1 - len(strong)):
+    for size in strong:
         taken = _binomial(size, chance)
         low = min(int(np.argmax(taken > NEGLIGIBLE)), votes)
-        below, tie, width = taken[low:votes], taken[votes], drawn.shape[1]
-        start, end = start + low, width + votes - low
-        if left == 0:  # the last one: only where all of them fill the room
-            drawn, start = _at(drawn, below, tie, room - start), room
-        else:
-            longer = np.zeros((len(drawn) + 1, end))
-            longer[1:, votes - low :] = tie * drawn
-            if len(below):
-                longer[:-1, : end - 1] += [np.convolve(row, below) for row in drawn]
-            drawn = longer[: room // votes + 1, : max(room - start + 1, 1)]
+        below, tie = taken[low:votes], taken[votes]
+        longer = np.zeros((len(drawn) + 1, drawn.shape[1] + len(below)))
+        longer[1:, len(below) :] = tie * drawn
+        if len(below):
+            longer[:-1, :-1] += [np.convolve(row, below) for row in drawn]
+        start += low
+        drawn = longer[: room // votes + 1, : max(room - start + 1, 1)]
     if not 0 <= room - start < drawn.shape[1]:
         return 0.0
     return float((drawn[:, room - start] / np.arange(1, len(drawn) + 1)).sum())
-
-
-def _at(drawn: Floats, below: Floats, tie: float, place: int) -> Floats:
-    """One column, float[ties + 1, 1], of `drawn` after one more rival: the one at `place`."""
-    column = np.zeros((len(drawn) + 1, 1))
-    first, last = max(place - len(below) + 1, 0), min(place + 1, drawn.shape[1])
-    if first < last:
-        column[:-1, 0] = drawn[:, first:last] @ below[place - last + 1 : place - first + 1][::-1]
-    if 0 <= place - len(below) < drawn.shape[1]:
-        column[1:, 0] += tie * drawn[:, place - len(below)]
-    return column
 
 
 def _spread(size: int, chance: float) -> tuple[int, Floats]:

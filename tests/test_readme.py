@@ -23,8 +23,7 @@ def said(command, *arguments):
 
 
 def ratio(measurement, row):
-    rows = {one["name"]: one["ratio"] for one in SPEED["measurements"][measurement]["rows"][row : row + 1]}
-    return next(iter(rows.values()))
+    return SPEED["measurements"][measurement]["rows"][row]["ratio"]
 
 
 def test_the_scores_of_the_demo(monkeypatch):

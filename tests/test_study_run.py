@@ -51,7 +51,17 @@ def test_a_part_of_the_study_leaves_the_tables_of_all_of_it(tmp_path):
     data, work = tmp_path / "data", tmp_path / "work"
     shutil.copytree(NANO, data)
     work.mkdir()
-    command = [sys.executable, "-m", "results.study", str(data), "--only", "grpo", "--collect", "--work", work]
+    command = [
+        sys.executable,
+        "-m",
+        "results.study",
+        str(data),
+        "--only",
+        "grpo",
+        "--collect",
+        "--work",
+        work,
+    ]
     subprocess.run(command, cwd=REPO, check=True, capture_output=True)
     assert (data / "README.md").read_bytes() == (NANO / "README.md").read_bytes()
 

@@ -22,9 +22,9 @@ from prerl_eval.comparison.arms import Arm
 from prerl_eval.comparison.diversity import read_solutions
 from prerl_eval.comparison.rare import Solutions
 from prerl_eval.console import progress
-from prerl_eval.json_files import read_json
 from prerl_eval.tally import tally_run
 from results.study.behavior_course import named
+from results.study.traces import is_complete
 
 FILE = "paths.parquet"
 BASE, AGAIN = "base", "base-resampled"
@@ -66,10 +66,7 @@ def collect(work: Path, into: Path) -> list[str]:
 def _place(folder: Path) -> tuple[str, str, int, int] | None:
     """(model, arm, seed, step) of a complete run that is wanted."""
     match = FOLDER.fullmatch(folder.name)
-    record = read_json(folder / "run.json", missing_ok=True) if match else {}
-    if match is None or not record:
-        return None
-    if not set(record["sessions"][-1].get("sampled", {})) >= set(record["benchmarks"]):
+    if match is None or not is_complete(folder):
         return None
     if match["base"]:
         return match["base"], match["base"], 0, 0
