@@ -27,6 +27,7 @@ from prerl_eval.console import progress
 from prerl_eval.grading import GradingPool, Verdict
 from prerl_eval.grading.math import CUT_OFF
 from prerl_eval.regrade import stored_problem
+from prerl_eval.run_record import read_record
 from prerl_eval.tally import tally_run, tally_windows
 
 COLUMNS = (
@@ -154,7 +155,7 @@ def consequence(run: Path, lexicon: str = "seal", step: int | None = None) -> di
     unjudged, labels}; labels.<label> is {passages, problems, outcomes, rejected, rates}, rates of those in
     RATES as {value, low, high, of}. Raises UserError for what is no run or holds no samples.
     """
-    record = store.read_record(run)
+    record = read_record(run)
     if record.get("kind") == "training" and step is None:
         tally_windows(run, 1)
     else:

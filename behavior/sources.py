@@ -18,6 +18,7 @@ from behavior.fields import Fields, find_fields, problem_of, prompt_of, read_end
 from prerl_eval import store
 from prerl_eval.errors import UserError
 from prerl_eval.generations import find, read_rows
+from prerl_eval.run_record import read_record
 from prerl_eval.tally import tally_run, tally_windows
 
 COLUMNS = (
@@ -217,7 +218,7 @@ def _short_name(path: Path) -> str:
 
 
 def _run(source: Source) -> Source:
-    record = store.read_record(source.path)
+    record = read_record(source.path)
     training = record.get("kind") == "training"
     picks = training and source.step is not None
     # Both refuse what no count may rest on: no samples, a step that is not there, samples stored twice.

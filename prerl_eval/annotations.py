@@ -20,8 +20,10 @@ from typing import Any
 import pyarrow as pa
 
 from prerl_eval import store
+from prerl_eval.durable import replace_json
 from prerl_eval.errors import UserError
 from prerl_eval.json_files import read_json
+from prerl_eval.run_lock import RunLock
 
 ANNOTATION_VERSION = 1
 
@@ -102,7 +104,7 @@ def read_about(run: Path, name: str) -> dict[str, Any]:
 def write_about(run: Path, name: str, about: Mapping[str, Any]) -> None:
     """Replace the about.json of an annotation atomically; the version is added."""
     file = annotation_folder(run, name) / "about.json"
-    store.replace_json(file, {"annotation_version": ANNOTATION_VERSION, **about})
+    replace_json(file, {"annotation_version": ANNOTATION_VERSION, **about})
 
 
 def read_annotations(run: Path, name: str, columns: Sequence[str] | None = None) -> pa.Table:
@@ -148,9 +150,9 @@ def replace_annotations(run: Path, name: str, rows: Iterable[Annotation]) -> Non
     store.replace_parts(annotation_folder(run, name), _table(list(rows)))
 
 
-def annotation_lock(run: Path, name: str) -> store.RunLock:
+def annotation_lock(run: Path, name: str) -> RunLock:
     """The right to write one annotation; several annotations of a run can be written at once."""
-    return store.RunLock(annotation_folder(run, name))
+    return RunLock(annotation_folder(run, name))
 
 
 def _table(rows: Sequence[Annotation]) -> pa.Table:

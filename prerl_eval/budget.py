@@ -25,7 +25,8 @@ from prerl_eval.grading.verdict import UNSCORED
 from prerl_eval.layout import WIDTH, percent, shorten, wrapped
 from prerl_eval.metrics import Floats, interval, majority_ks, pass_at_k_table
 from prerl_eval.plots import check_files, run_labels, write_table
-from prerl_eval.store import read_record, read_samples
+from prerl_eval.run_record import read_record
+from prerl_eval.store import read_samples
 from prerl_eval.tally import tally_run
 
 POINTS = 12

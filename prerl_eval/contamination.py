@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from prerl_eval import store
 from prerl_eval.cards import Card, load_card, resolve_benchmarks
 from prerl_eval.checkpoint import expand_checkpoints, remote_checkpoint
 from prerl_eval.contamination_facts import REST, measure_audit
@@ -24,6 +23,7 @@ from prerl_eval.overlap import cut_text
 from prerl_eval.plan import RunOptions, check_against_store, check_numbers, plan_run
 from prerl_eval.problems import Problem, load_problems
 from prerl_eval.run import execute
+from prerl_eval.run_record import read_record
 
 PREFIX = 0.6
 """Share of a problem's words that the model is given; 0.4, 0.6 and 0.8 in the paper."""
@@ -173,7 +173,7 @@ def _chosen(options: AuditOptions) -> list[tuple[Card, int | None]]:
     """Cards to audit and the limits of the run that names them. Raises UserError for a run of other cards."""
     if not _is_run(options.target):
         return [(card, None) for card in resolve_benchmarks([options.target])]
-    record = store.read_record(Path(options.target))
+    record = read_record(Path(options.target))
     if record.get("kind") == "training":
         raise UserError(f"{options.target} is a training run; name the benchmark that its problems are from")
     chosen = []

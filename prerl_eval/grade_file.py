@@ -30,6 +30,8 @@ from prerl_eval.grading.math import CUT_OFF
 from prerl_eval.matching import Matcher
 from prerl_eval.problems import Problem, load_problems
 from prerl_eval.rows import graded_row
+from prerl_eval.run_lock import RunLock
+from prerl_eval.run_record import SCHEMA_VERSION, differing_keys, holds_other_files, read_record, write_record
 from prerl_eval.store import SampleRow
 
 IN_FLIGHT = 2048
@@ -85,7 +87,7 @@ def grade_file(
     run_id = f"{file.name.split('.')[0]}-{digest}"
     _check_out(out, settings, card)
     rules = {"accept_box_in_thinking": accept_box_in_thinking, "unsafe_code": unsafe_code_execution}
-    with store.RunLock(out), GradingPool(workers, **rules) as pool:
+    with RunLock(out), GradingPool(workers, **rules) as pool:
         _check_out(out, settings, card)  # again: another import may just have ended there
         stored = _begin(out, run_id, settings, card, counts, execution)
         for note in matcher.notes(len(counts)) + isolation_notes(execution):
@@ -101,14 +103,14 @@ def grade_file(
 
 def _check_out(out: Path, settings: dict[str, Any], card: Card) -> None:
     if (out / "run.json").exists():
-        record = store.read_record(out)
+        record = read_record(out)
         cards = {f"card {name}": facts["card_hash"][:8] for name, facts in record["benchmarks"].items()}
-        different = store.differing_keys(
+        different = differing_keys(
             record["settings"] | cards, settings | {f"card {card.name}": card.hash[:8]}
         )
         if different:
             raise UserError(f"{out} holds another run ({'; '.join(different)}); give another --out")
-    elif out.exists() and (not out.is_dir() or store.holds_other_files(out)):
+    elif out.exists() and (not out.is_dir() or holds_other_files(out)):
         raise UserError(f"{out} holds files but no prerl run; give an empty or new --out")
 
 
@@ -129,14 +131,14 @@ def _begin(
     }
     code = {"code_execution": execution} if execution else {}
     record = {
-        "schema": store.SCHEMA_VERSION,
+        "schema": SCHEMA_VERSION,
         "run_id": run_id,
         "created": provenance.now(),
         "settings": settings,
         "benchmarks": {card.name: benchmark},
         "sessions": [provenance.session({"name": "import"}) | code],
     }
-    store.write_record(out, record)
+    write_record(out, record)
     return set()
 
 

@@ -21,6 +21,7 @@ from prerl_eval.engines.base import Prompt, Request, Sampling
 from prerl_eval.errors import UserError
 from prerl_eval.grading.code import code_execution, isolation_notes, unisolated
 from prerl_eval.problems import Problem
+from prerl_eval.run_record import differing_keys, holds_other_files, read_record
 
 
 @dataclass(frozen=True)
@@ -217,11 +218,11 @@ def _notes(
 def check_against_store(plan: RunPlan) -> None:
     """Refuse a run directory that was made with other settings, cards or problem texts."""
     if not _holds_run(plan.out):
-        if store.holds_other_files(plan.out):
+        if holds_other_files(plan.out):
             raise UserError(f"{plan.out} holds files but no prerl run; give an empty or new --out")
         return
-    record = store.read_record(plan.out)
-    different = store.differing_keys(record["settings"], plan.settings)
+    record = read_record(plan.out)
+    different = differing_keys(record["settings"], plan.settings)
     for benchmark in plan.benchmarks:
         stored = record["benchmarks"].get(benchmark.card.name)
         if not stored:

@@ -22,6 +22,8 @@ from prerl_eval.errors import RunStopped
 from prerl_eval.grading import GradingPool, Verdict, grader_version
 from prerl_eval.grading.code import code_execution, isolation_notes, unisolated
 from prerl_eval.problems import Problem
+from prerl_eval.run_lock import RunLock
+from prerl_eval.run_record import read_record, write_record
 
 Changes = dict[str, Counter[tuple[str, str]]]
 """benchmark -> (old status, new status) -> rows."""
@@ -40,17 +42,17 @@ def regrade(
     it. unsafe_code_execution: run model-written code also where it cannot be isolated. Raises UserError
     where `run` is no run, is being written, or has a damaged part, and where its code cannot be isolated.
     """
-    graders = [card.get("grader", "") for card in store.read_record(run).get("benchmarks", {}).values()]
+    graders = [card.get("grader", "") for card in read_record(run).get("benchmarks", {}).values()]
     execution = code_execution(graders, unsafe_code_execution)
     changes: Changes = {}
     rules = {"accept_box_in_thinking": accept_box_in_thinking, "unsafe_code": unsafe_code_execution}
-    with store.RunLock(run), GradingPool(workers, **rules) as pool:
-        record = store.read_record(run)  # again: a run that held the lock may just have written it
+    with RunLock(run), GradingPool(workers, **rules) as pool:
+        record = read_record(run)  # again: a run that held the lock may just have written it
         lines = _set_rules(run, record, accept_box_in_thinking, execution)
         for part in store.parts(run):
             _regrade_part(part, pool, changes)
         record["regrades"][-1]["finished"] = provenance.now()
-        store.write_record(run, record)
+        write_record(run, record)
     return lines + [_line(run, benchmark, counts) for benchmark, counts in sorted(changes.items())]
 
 
@@ -62,7 +64,7 @@ def _set_rules(run: Path, record: dict[str, Any], accept: bool, execution: str) 
     settings.update(unisolated(execution))
     entry = {"started": provenance.now(), "versions": provenance.versions(), "finished": None}
     record["regrades"] = [*record.get("regrades", []), entry]
-    store.write_record(run, record)
+    write_record(run, record)
     changed = [f"{run}: accept_box_in_thinking: {before} -> {accept}"] if before != accept else []
     return changed + [f"{run}: {note}" for note in isolation_notes(execution)]
 

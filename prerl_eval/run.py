@@ -23,6 +23,8 @@ from prerl_eval.grading import GradingPool
 from prerl_eval.plan import RunOptions, RunPlan, check_against_store, check_numbers, plan_run
 from prerl_eval.problems import load_problems
 from prerl_eval.recorder import Recorder
+from prerl_eval.run_lock import RunLock
+from prerl_eval.run_record import SCHEMA_VERSION, read_record, write_record
 
 
 def evaluate(options: RunOptions) -> list[Path]:
@@ -70,7 +72,7 @@ def execute(plan: RunPlan, engine: Engine, pool: GradingPool) -> None:
 
     Raises UserError where another process writes there, RunStopped where the engine or the disk fails.
     """
-    with store.RunLock(plan.out):
+    with RunLock(plan.out):
         check_against_store(plan)
         is_new = not (plan.out / "run.json").exists()
         stored = set() if is_new else {key[:3] for key in store.stored_keys(plan.out)}
@@ -81,16 +83,16 @@ def execute(plan: RunPlan, engine: Engine, pool: GradingPool) -> None:
         for note in plan.notes:
             print(f"note: {note}", file=sys.stderr)
         if not missing:
-            store.write_record(plan.out, _record(plan, None))
+            write_record(plan.out, _record(plan, None))
             return
         engine.load(plan.checkpoint)
         record = _record(plan, engine)
-        store.write_record(plan.out, record)
+        write_record(plan.out, record)
         with progress(plan.checkpoint.name, total, total - missing) as advance:
             record["sessions"][-1]["sampled"] = _fill(plan, requests, stored, engine, pool, advance)
         # Again: an engine may have learned what its server does not take.
         record["sessions"][-1]["engine"] = engine.describe()
-        store.write_record(plan.out, record)
+        write_record(plan.out, record)
 
 
 def _fill(
@@ -142,10 +144,10 @@ def _generate(
 def _record(plan: RunPlan, engine: Engine | None) -> dict[str, Any]:
     """run.json; a later run in the same folder may add benchmarks, samples and problems, never lose any."""
     if (plan.out / "run.json").exists():
-        record = store.read_record(plan.out)
+        record = read_record(plan.out)
     else:
         record = {
-            "schema": store.SCHEMA_VERSION,
+            "schema": SCHEMA_VERSION,
             "run_id": plan.run_id,
             "created": provenance.now(),
             "checkpoint": plan.checkpoint.describe(),

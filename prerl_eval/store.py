@@ -5,30 +5,25 @@
     RUN/lock                         held by the one writer; the kernel drops it when the writer dies
 
 A kill at any moment loses at most the rows that no part held yet, and never a row that was stored.
-Any tool reads the rows by glob (pandas, polars, DuckDB, datasets). What is said about rows afterwards is
-not in them: prerl_eval.annotations.
+Any tool reads the rows by glob (pandas, polars, DuckDB, datasets). Covers the rows and their parts. Does not
+cover run.json (run_record.py), the lock (run_lock.py) and what is said of rows afterwards (annotations.py).
 """
 
 from __future__ import annotations
 
-import errno
-import fcntl
-import json
-import os
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import IO, Any, ClassVar, Self
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from prerl_eval.errors import RunStopped, UserError
-
-SCHEMA_VERSION = 1
+from prerl_eval.durable import disk_trouble, sync, sync_path
+from prerl_eval.errors import UserError
+from prerl_eval.run_record import SCHEMA_VERSION, read_record
 
 SCHEMA = pa.schema(
     [
@@ -191,116 +186,6 @@ def drop_rows_after(run: Path, step: int) -> int:
     return dropped
 
 
-def holds_other_files(out: Path) -> bool:
-    """Whether a folder without a run.json holds more than what a start that was killed leaves there."""
-    left = {"lock", ".run.json.tmp"}
-    return out.is_dir() and any(path.name not in left for path in out.iterdir())
-
-
-def read_record(run: Path) -> dict[str, Any]:
-    """The run.json of a run. Raises UserError where the folder is no run."""
-    path = run / "run.json"
-    if not path.is_file():
-        raise UserError(
-            f"{run} is not a prerl run (no run.json in it); give a folder that `prerl-eval run` wrote"
-        )
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{path} is not JSON ({error}); restore it or start a new --out folder") from error
-    if not isinstance(record, dict) or not isinstance(record.get("schema"), int):
-        raise UserError(f"{path} is no record of a prerl run; restore it or start a new --out folder")
-    if record["schema"] > SCHEMA_VERSION:
-        raise UserError(
-            f"{run} was written by a newer prerl (schema {record['schema']}, "
-            f"this one reads {SCHEMA_VERSION}); update prerl"
-        )
-    if not all(isinstance(record.get(key), dict) for key in ("settings", "benchmarks")):
-        raise UserError(f"{path} lacks settings or benchmarks; restore it or start a new --out folder")
-    return record
-
-
-def write_record(run: Path, record: Mapping[str, Any]) -> None:
-    """Replace run.json atomically."""
-    replace_json(run / "run.json", record)
-
-
-def replace_json(file: Path, record: Mapping[str, Any]) -> None:
-    """Replace a JSON file atomically, making its folder. Raises RunStopped on a full disk."""
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        temporary = file.with_name(f".{file.name}.tmp")
-        with temporary.open("wb") as stream:
-            stream.write(_readable_json(record).encode("utf-8", "replace"))
-            _sync(stream)
-        temporary.rename(file)
-        _sync_folder(file.parent)
-    except OSError as error:
-        raise _disk_trouble(error, file.parent) from error
-
-
-def differing_keys(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
-    """Settings that differ, each as "key: stored -> wanted"."""
-    keys = sorted(set(stored) | set(wanted))
-    return [
-        f"{key}: {stored.get(key)!r} -> {wanted.get(key)!r}"
-        for key in keys
-        if stored.get(key) != wanted.get(key)
-    ]
-
-
-class RunLock:
-    """The right to write one run directory: a POSIX record lock on RUN/lock.
-
-    The kernel drops it when the process dies, however it dies, and forked children do not inherit
-    it, so a crash never leaves a stale lock. Raises UserError where another process holds it, and
-    where the directory cannot be made or written.
-    """
-
-    _held: ClassVar[set[Path]] = set()  # POSIX locks do not exclude a second holder in one process
-
-    def __init__(self, run: Path):
-        self.run = run.resolve()
-        self._file: IO[str] | None = None
-
-    def __enter__(self) -> Self:
-        if self.run in RunLock._held:
-            raise UserError(f"{self.run} is being written by this process already; give another --out")
-        try:
-            self.run.mkdir(parents=True, exist_ok=True)
-            file = (self.run / "lock").open("a+")
-        except OSError as error:
-            raise UserError(
-                f"cannot write a run in {self.run} ({error.strerror}); give another --out"
-            ) from error
-        try:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            file.seek(0)
-            holder = file.read().strip() or "another process"
-            file.close()
-            raise UserError(
-                f"{self.run} is being written by {holder}; wait for it or give another --out"
-            ) from error
-        file.truncate(0)
-        file.write(f"process {os.getpid()}")
-        file.flush()
-        self._file = file
-        RunLock._held.add(self.run)
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        RunLock._held.discard(self.run)
-        if self._file is None:
-            return
-        # A run that failed before its first record leaves nothing behind.
-        if not (self.run / "run.json").exists() and [path.name for path in self.run.iterdir()] == ["lock"]:
-            (self.run / "lock").unlink()
-            self.run.rmdir()
-        self._file.close()
-        self._file = None
-
-
 class PartWriter:
     """Collects rows and stores them in parts, seldom enough for long runs and soon enough for kills.
 
@@ -348,12 +233,6 @@ class PartWriter:
         self._rows, self._oldest = [], None
 
 
-def _readable_json(record: Mapping[str, Any]) -> str:
-    text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
-    # Token ids on one line each; a line break inside a JSON string is escaped, so strings stay as they are.
-    return re.sub(r"\[\n[\s\d,]+\]", lambda numbers: re.sub(r"\s+", " ", numbers[0]), text)
-
-
 def read_part(part: Path, columns: Sequence[str] | None = None, schema: pa.Schema = SCHEMA) -> pa.Table:
     """One part file (only `columns` where given) of that schema. Raises UserError where it is damaged.
 
@@ -385,40 +264,18 @@ def _put(part: Path, table: pa.Table) -> None:
         with temporary.open("wb") as file:
             # zstd finds few of the bytes that a disk changes; without checksums most would be read as data.
             pq.write_table(table, file, compression="zstd", write_page_checksum=True)
-            _sync(file)
+            sync(file)
         temporary.rename(part)
-        _sync_folder(part.parent)
+        sync_path(part.parent)
     except OSError as error:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
-        raise _disk_trouble(error, part.parent.parent) from error
+        raise disk_trouble(error, part.parent.parent) from error
 
 
 def _remove(part: Path) -> None:
     try:
         part.unlink()
-        _sync_folder(part.parent)
+        sync_path(part.parent)
     except OSError as error:
-        raise _disk_trouble(error, part.parent.parent) from error
-
-
-def _sync(file: IO[bytes]) -> None:
-    file.flush()
-    os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _disk_trouble(error: OSError, run: Path) -> RunStopped:
-    what = (
-        "the disk is full"
-        if error.errno in (errno.ENOSPC, errno.EDQUOT)
-        else f"cannot write ({error.strerror or error})"
-    )
-    return RunStopped(f"{run}: {what}; every stored row is safe, make room and run the same command to go on")
+        raise disk_trouble(error, part.parent.parent) from error

@@ -14,7 +14,7 @@ from typing import Any
 
 from prerl_eval.layout import WIDTH, percent, shorten, wrapped
 from prerl_eval.metrics import interval, majority_at_k, majority_ks, mean_and_se, pass_curve
-from prerl_eval.store import read_record
+from prerl_eval.run_record import read_record
 from prerl_eval.tally import Tally, tally_run
 from prerl_eval.tasks import macro_note, task_scores
 from prerl_eval.training_summary import LEGEND, render_training, summarize_training

@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 
 from prerl_eval.errors import UserError
 from prerl_eval.grading.verdict import STATUSES, UNSCORED
-from prerl_eval.store import read_record, read_samples
+from prerl_eval.run_record import read_record
+from prerl_eval.store import read_samples
 
 COLUMNS = (
     "benchmark",

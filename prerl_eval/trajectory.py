@@ -24,7 +24,7 @@ from prerl_eval.comparison.sides import Group, Side, parse_groups
 from prerl_eval.comparison.support import support_change
 from prerl_eval.errors import UserError
 from prerl_eval.metrics import majority_ks, pass_curve
-from prerl_eval.store import read_record
+from prerl_eval.run_record import read_record
 from prerl_eval.tally import Tally
 
 STEP_NAME = re.compile(

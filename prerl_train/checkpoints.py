@@ -21,8 +21,9 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from prerl_eval.durable import sync_path
 from prerl_eval.errors import RunStopped, UserError
-from prerl_train.manifest import changed, cut_off, missing, read_manifest, seal, sync
+from prerl_train.manifest import changed, cut_off, missing, read_manifest, seal
 
 if TYPE_CHECKING:
     from trl import GRPOTrainer as _Trainer
@@ -267,7 +268,7 @@ def _move_into_place(written: Path, final: Path) -> None:
     if final.exists():
         final.rename(replaced)
     written.rename(final)
-    sync(final.parent)
+    sync_path(final.parent)
     written.parent.rmdir()
     if replaced.exists():
         shutil.rmtree(replaced)

@@ -13,9 +13,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from prerl_eval import provenance, store
+from prerl_eval import provenance
 from prerl_eval.checkpoint import Checkpoint
 from prerl_eval.errors import UserError
+from prerl_eval.run_record import SCHEMA_VERSION, differing_keys, holds_other_files, read_record
 from prerl_train.data import TrainingSet
 from prerl_train.settings import FREE, OPTIONS, TrainSettings
 
@@ -79,15 +80,15 @@ def check_folder(folder: Folder) -> bool:
             f"cannot write a run in {folder.path} ({error.strerror}); give another --out"
         ) from error
     if not is_run:
-        if store.holds_other_files(folder.path):
+        if holds_other_files(folder.path):
             raise UserError(f"--out {folder.path} holds files but no run; give an empty or new folder")
         return False
-    record = store.read_record(folder.path)
+    record = read_record(folder.path)
     if record.get("kind") != KIND:
         raise UserError(f"--out {folder.path} is a run of prerl-eval, not of training; give another folder")
     # A run from before an option was there is one with its default.
     stored = {name: spec["default"] for name, spec in OPTIONS.items()} | record["settings"]
-    different = store.differing_keys(identity(stored), identity(folder.settings))
+    different = differing_keys(identity(stored), identity(folder.settings))
     if different:
         raise UserError(
             f"--out {folder.path} was trained with other settings ({'; '.join(different)}); repeat those, or "
@@ -104,9 +105,9 @@ def check_folder(folder: Folder) -> bool:
 def run_record(plan: TrainPlan, engine: Mapping[str, Any]) -> dict[str, Any]:
     """The run.json of a run, with one more session. engine: what this sitting samples and trains with."""
     path, settings = plan.folder.path, plan.folder.settings
-    before = store.read_record(path) if (path / "run.json").exists() else {}
+    before = read_record(path) if (path / "run.json").exists() else {}
     return {
-        "schema": store.SCHEMA_VERSION,
+        "schema": SCHEMA_VERSION,
         "run_id": before.get("run_id", plan.folder.run_id),
         "kind": KIND,
         "created": before.get("created", provenance.now()),

@@ -7,7 +7,6 @@ prerl_train.checkpoints'. Imports no torch.
 from __future__ import annotations
 
 import json
-import os
 import zlib
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from prerl_eval import provenance
+from prerl_eval.durable import sync_path
 
 MANIFEST = "prerl.json"
 
@@ -24,7 +24,7 @@ def seal(written: Path, step: int, world_size: int, resumable: bool) -> None:
     paths = sorted(written.rglob("*"))
     files = [path for path in paths if path.is_file()]
     for path in files:
-        sync(path)
+        sync_path(path)
     record = {
         "step": step,
         "world_size": world_size,
@@ -38,7 +38,7 @@ def seal(written: Path, step: int, world_size: int, resumable: bool) -> None:
     }
     (written / MANIFEST).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     for path in (written / MANIFEST, *(path for path in paths if path.is_dir()), written):
-        sync(path)
+        sync_path(path)
 
 
 def read_manifest(checkpoint: Path) -> dict[str, Any] | None:
@@ -87,12 +87,3 @@ def _checksum(file: Path) -> int:
         while block := stream.read(1 << 24):
             found = zlib.crc32(block, found)
     return found
-
-
-def sync(path: Path) -> None:
-    """Bring a file or folder to disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -19,6 +19,8 @@ from prerl_eval import store
 from prerl_eval.engines.transformers import TINY_MODEL, read_model
 from prerl_eval.errors import RunStopped, UserError
 from prerl_eval.grading import GradingPool
+from prerl_eval.run_lock import RunLock
+from prerl_eval.run_record import write_record
 from prerl_train.arguments import computes_in_bfloat16, forward_rows, lora_config, trainer_config
 from prerl_train.checkpoints import AtomicCheckpoints, clear_partial
 from prerl_train.data import as_dataset
@@ -55,7 +57,7 @@ def train(settings: TrainSettings) -> Path:
         _say(plan, f"note: {note}")
     with ExitStack() as stack:
         if plan.machine.is_main:
-            stack.enter_context(store.RunLock(path))
+            stack.enter_context(RunLock(path))
             check_folder(plan.folder)
             clear_partial(path)
         pool = stack.enter_context(GradingPool(settings.workers))
@@ -64,7 +66,7 @@ def train(settings: TrainSettings) -> Path:
             with explaining_start(settings.vllm_memory):
                 trainer = build_trainer(plan, model, pool, stack)
             if plan.machine.is_main:
-                store.write_record(path, run_record(plan, describe(plan, model)))
+                write_record(path, run_record(plan, describe(plan, model)))
                 store.drop_rows_after(path, plan.done)
             trainer.train(resume_from_checkpoint=str(plan.resume) if plan.resume else None)
     return path

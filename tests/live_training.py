@@ -15,13 +15,13 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 
-from prerl_eval import store
 from prerl_eval.checkpoint import open_checkpoint
 from prerl_eval.engines.base import Sampling
 from prerl_eval.grading import GradingPool
 from prerl_eval.plan import RunOptions, plan_run
 from prerl_eval.problems import load_problems
 from prerl_eval.prompts import PromptBuilder
+from prerl_eval.run_record import write_record
 from prerl_train.data import as_dataset, epoch_order, training_card, training_set
 from prerl_train.live import LiveEngine, evaluate_live, live_checkpoint
 from prerl_train.rewards import RolloutRecorder, VerifiableReward
@@ -111,7 +111,7 @@ def main(model, out):
     processes, rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0))
     if rank == 0:
         benchmarks = {"countdown": {"n": GROUP, "max_tokens": MAX_TOKENS}}
-        store.write_record(
+        write_record(
             out / "run",
             {"schema": 1, "kind": "training", "run_id": "r", "settings": {}, "benchmarks": benchmarks},
         )

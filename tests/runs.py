@@ -1,6 +1,7 @@
 """Tiny runs for tests, written through the store."""
 
 from prerl_eval import store
+from prerl_eval.run_record import write_record
 
 
 def sample(problem_id, sample_index, status, answer_class="", **changes):
@@ -32,7 +33,7 @@ def sample(problem_id, sample_index, status, answer_class="", **changes):
 
 def write_run(folder, rows, benchmarks=None, **record):
     """A run folder with these rows in one part. benchmarks: {name: {"n": ..., "problems": ...}}."""
-    store.write_record(
+    write_record(
         folder, {"schema": 1, "run_id": "r", "settings": {}, "benchmarks": benchmarks or {}, **record}
     )
     if rows:

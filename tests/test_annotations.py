@@ -19,6 +19,7 @@ from prerl_eval.annotations import (
     write_about,
     write_annotations,
 )
+from prerl_eval.durable import replace_json
 from prerl_eval.errors import UserError
 from tests.runs import sample, write_run
 
@@ -130,7 +131,7 @@ def test_a_name_that_is_no_folder_name_is_refused(run, name):
 
 def test_a_newer_annotation_is_not_read(run):
     annotate(run, "marks", WHOLE)
-    store.replace_json(
+    replace_json(
         annotation_folder(run, "marks") / "about.json", {"annotation_version": ANNOTATION_VERSION + 1}
     )
     with pytest.raises(UserError, match="newer prerl"):

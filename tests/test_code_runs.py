@@ -14,6 +14,7 @@ from prerl_eval.plan import RunOptions
 from prerl_eval.preflight import preflight, render_report
 from prerl_eval.regrade import regrade
 from prerl_eval.run import evaluate
+from prerl_eval.run_record import read_record
 from prerl_eval.sandbox import find_isolation
 from prerl_eval.sandbox.isolation import bubblewrap
 from prerl_eval.summary import render_summary, summarize
@@ -96,7 +97,7 @@ EXPECTED = {
 def test_imported_programs_are_graded_and_graded_again(card, generations, tmp_path, isolation):
     out = grade_file(generations, card, response_field="output", out=tmp_path / "run")
     assert statuses(out) == EXPECTED
-    record = store.read_record(out)
+    record = read_record(out)
     assert record["sessions"][0]["code_execution"].startswith(f"{isolation.name}, ")
     assert "unisolated_code" not in record["settings"]
     assert regrade(out) == [f"{out}: mine: 0 of 6 verdicts changed"]
@@ -119,7 +120,7 @@ def test_a_run_without_isolation_says_so(card, generations, tmp_path, no_isolati
     out = grade_file(generations, card, **how)
     assert statuses(out) == EXPECTED
     assert "isolation none (bwrap is not installed)" in capsys.readouterr().err
-    assert store.read_record(out)["settings"]["unisolated_code"] is True
+    assert read_record(out)["settings"]["unisolated_code"] is True
     assert "model-written code not isolated" in " ".join(render_summary([summarize(out)]).split())
     with pytest.raises(UserError, match="cannot be isolated"):
         regrade(out)
@@ -133,15 +134,15 @@ def test_a_regrade_in_isolation_takes_the_mark_off(card, generations, tmp_path, 
             generations, card, response_field="output", out=tmp_path / "run", unsafe_code_execution=True
         )
     _forget()
-    assert store.read_record(out)["settings"]["unisolated_code"] is True
+    assert read_record(out)["settings"]["unisolated_code"] is True
     regrade(out)
-    assert "unisolated_code" not in store.read_record(out)["settings"]
+    assert "unisolated_code" not in read_record(out)["settings"]
 
 
 def test_a_model_is_asked_as_a_base_model_and_its_programs_are_run(card, tmp_path, tiny_model, isolation):
     options = RunOptions([str(tiny_model)], [card], out=tmp_path / "run", engine="transformers")
     (out,) = evaluate(options)
-    record = store.read_record(out)
+    record = read_record(out)
     assert record["benchmarks"]["mine"]["stop"] == ["\ndef", "\nx"]
     assert record["benchmarks"]["mine"]["prompt_of_sample_0"]["text"].endswith(ROWS[0]["prompt"])
     assert record["sessions"][0]["code_execution"].startswith(f"{isolation.name}, ")

@@ -14,6 +14,7 @@ from prerl_eval.errors import UserError
 from prerl_eval.plan import RunOptions
 from prerl_eval.problems import Problem
 from prerl_eval.run import evaluate
+from prerl_eval.run_record import read_record
 from tests.runs import sample, write_run
 from tests.test_problems import make
 from tests.tiny import WORDS, save_model
@@ -111,7 +112,7 @@ def test_rows_hold_what_was_given_and_what_was_wanted(tiny_model, options, tmp_p
         assert row["prompt"] == " ".join(words[:8])
         assert json.loads(row["extra"])["rest"] == " " + " ".join(words[8:])
         assert row["gold"] == source["answer"]
-    record = store.read_record(tmp_path / "audit")
+    record = read_record(tmp_path / "audit")
     assert record["settings"]["prefix"] == 0.4
     assert record["settings"]["temperature"] == 0
     assert record["settings"]["template"] == "plain"

@@ -10,6 +10,7 @@ from prerl_eval.errors import UserError
 from prerl_eval.generations import find, read_rows
 from prerl_eval.grade_file import grade_file
 from prerl_eval.regrade import regrade
+from prerl_eval.run_record import read_record
 from prerl_eval.summary import summarize
 
 PROBLEMS = [
@@ -72,7 +73,7 @@ def test_rows_find_their_problems_by_text_and_count_their_samples(card, tmp_path
     run = grade(card, write(tmp_path / "g.jsonl", ROWS), tmp_path)
     assert stored(run) == [("a", 0, "correct"), ("b", 0, "wrong"), ("a", 1, "unparsed")]
     assert "1 of sums's 3 problems have no row" in capsys.readouterr().err
-    assert store.read_record(run)["settings"]["problem_field"] == "question"
+    assert read_record(run)["settings"]["problem_field"] == "question"
     numbers = summarize(run)["benchmarks"]["sums"]
     assert (numbers["problems"], numbers["samples"], numbers["missing"]) == (2, 3, 0)
     assert numbers["mean_tokens"] is None
@@ -291,7 +292,7 @@ def test_regrade_corrects_old_verdicts_and_nothing_else(card, tmp_path):
     assert lines == [f"{run}: sums: 3 of 3 verdicts changed ({moves})"]
     assert pq.read_table(part).equals(truth)
     assert regrade(run) == [f"{run}: sums: 0 of 3 verdicts changed"]
-    assert store.read_record(run)["regrades"][-1]["finished"]
+    assert read_record(run)["regrades"][-1]["finished"]
 
 
 def test_regrade_under_the_looser_rule_says_so(card, tmp_path):
@@ -301,4 +302,4 @@ def test_regrade_under_the_looser_rule_says_so(card, tmp_path):
     first, second = regrade(run, accept_box_in_thinking=True)
     assert first.endswith("accept_box_in_thinking: False -> True")
     assert "truncated -> correct 1" in second
-    assert store.read_record(run)["settings"]["accept_box_in_thinking"] is True
+    assert read_record(run)["settings"]["accept_box_in_thinking"] is True

@@ -16,6 +16,7 @@ from prerl_eval.comparison.paths_render import render_paths
 from prerl_eval.errors import UserError
 from prerl_eval.plan import RunOptions
 from prerl_eval.run import evaluate
+from prerl_eval.run_record import read_record, write_record
 from prerl_eval.scoring.plan import ScoreOptions
 from prerl_eval.scoring.score import ALONE, GIVEN_PROMPT, score
 from tests.path_mass_coverage import Training, coverage
@@ -209,8 +210,8 @@ def test_the_annotation_of_a_checkpoint_is_found_by_its_weights(base):
 
 
 def settings_changed(run, **changes):
-    record = store.read_record(run)
-    store.write_record(run, {**record, "settings": record["settings"] | changes})
+    record = read_record(run)
+    write_record(run, {**record, "settings": record["settings"] | changes})
 
 
 def test_samples_of_another_distribution_have_no_masses(base):

@@ -14,6 +14,7 @@ from prerl_eval import store
 from prerl_eval.errors import UserError
 from prerl_eval.plan import RunOptions, request_seed
 from prerl_eval.run import evaluate
+from prerl_eval.run_record import read_record
 from prerl_eval.summary import summarize
 from tests.conftest import REPO
 from tests.faults.stage import content
@@ -55,7 +56,7 @@ def test_rows_are_complete_and_say_how_they_were_made(options, tmp_path):
     )
     assert all(row["prompt"].endswith(".") and row["grader"] == "countdown/1" for row in rows)
     assert all(len(row["token_ids"]) == row["tokens"] <= 24 for row in rows)
-    record = store.read_record(run)
+    record = read_record(run)
     assert record["settings"]["temperature"] == 1.0
     assert record["benchmarks"]["countdown"]["n"] == 4
     assert record["benchmarks"]["countdown"]["prompt_of_sample_0"]["text"] == rows[0]["prompt"]
@@ -101,7 +102,7 @@ def test_more_samples_problems_and_benchmarks_top_up(options):
     assert rows[: len(before)] == before
     assert len(rows) == 2 * 24
     evaluate(options(n=1, limit=1))
-    record = store.read_record(run)["benchmarks"]
+    record = read_record(run)["benchmarks"]
     assert (record["countdown"]["n"], record["countdown"]["problems"]) == (4, 6)
     assert set(record) == {"countdown", "countdown-ood"}
 
@@ -293,6 +294,6 @@ def test_a_full_disk_in_mid_run_ends_with_1_and_the_run_goes_on_after_room_is_ma
 def test_record_is_json_that_a_person_can_read(options):
     (run,) = evaluate(options(limit=1, n=1))
     text = (run / "run.json").read_text()
-    assert json.loads(text) == store.read_record(run)
+    assert json.loads(text) == read_record(run)
     assert max(map(len, text.splitlines())) > 40
     assert '"token_ids": [ ' in text

@@ -13,6 +13,8 @@ import pytest
 
 from prerl_eval import store
 from prerl_eval.errors import RunStopped, UserError
+from prerl_eval.run_lock import RunLock
+from prerl_eval.run_record import differing_keys, holds_other_files, read_record, write_record
 
 ROW = store.SampleRow(
     run_id="r",
@@ -40,7 +42,7 @@ ROW = store.SampleRow(
 
 @pytest.fixture
 def run(tmp_path):
-    store.write_record(tmp_path / "run", {"schema": 1, "run_id": "r", "settings": {}, "benchmarks": {}})
+    write_record(tmp_path / "run", {"schema": 1, "run_id": "r", "settings": {}, "benchmarks": {}})
     return tmp_path / "run"
 
 
@@ -93,7 +95,7 @@ def test_a_folder_that_is_no_run_is_named(tmp_path):
 
 
 def test_a_newer_schema_is_refused(run):
-    store.write_record(run, {"schema": 99})
+    write_record(run, {"schema": 99})
     with pytest.raises(UserError, match="newer prerl"):
         store.read_samples(run)
 
@@ -102,7 +104,7 @@ def test_a_newer_schema_is_refused(run):
 def test_a_foreign_run_json_is_named(run, record):
     (run / "run.json").write_text(record)
     with pytest.raises(UserError, match=r"run\.json (is no record of a prerl run|lacks settings)"):
-        store.read_record(run)
+        read_record(run)
 
 
 def test_parts_that_were_copied_in_do_not_displace_the_next(run):
@@ -114,25 +116,25 @@ def test_parts_that_were_copied_in_do_not_displace_the_next(run):
 
 
 def test_differing_keys_names_each():
-    assert store.differing_keys({"a": 1, "b": 2}, {"a": 1, "b": 3, "c": 4}) == ["b: 2 -> 3", "c: None -> 4"]
+    assert differing_keys({"a": 1, "b": 2}, {"a": 1, "b": 3, "c": 4}) == ["b: 2 -> 3", "c: None -> 4"]
 
 
 def test_second_writer_is_refused_and_a_killed_one_leaves_no_lock(run):
     program = (
-        "import sys, time; from pathlib import Path; from prerl_eval.store import RunLock\n"
+        "import sys, time; from pathlib import Path; from prerl_eval.run_lock import RunLock\n"
         f"with RunLock(Path({str(run)!r})):\n"
         "    print('held', flush=True); time.sleep(60)\n"
     )
     holder = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
     try:
         assert holder.stdout.readline() == "held\n"
-        with pytest.raises(UserError, match=f"being written by process {holder.pid}"), store.RunLock(run):
+        with pytest.raises(UserError, match=f"being written by process {holder.pid}"), RunLock(run):
             pass
     finally:
         os.kill(holder.pid, signal.SIGKILL)
         holder.wait()
         holder.stdout.close()
-    with store.RunLock(run):
+    with RunLock(run):
         pass
 
 
@@ -140,18 +142,18 @@ def test_second_writer_is_refused_and_a_killed_one_leaves_no_lock(run):
 def test_a_place_where_no_run_can_be_is_refused(tmp_path, place):
     (tmp_path / "file").write_text("mine")
     with pytest.raises(UserError, match=r"cannot write a run in .* give another --out"):
-        store.RunLock(tmp_path / place).__enter__()
+        RunLock(tmp_path / place).__enter__()
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_second_writer_in_the_same_process_is_refused(run):
-    with store.RunLock(run), pytest.raises(UserError, match="by this process"), store.RunLock(run):
+    with RunLock(run), pytest.raises(UserError, match="by this process"), RunLock(run):
         pass
 
 
 def test_a_forked_child_does_not_keep_the_lock_of_a_killed_parent(run):
     program = (
-        "import os, time; from pathlib import Path; from prerl_eval.store import RunLock\n"
+        "import os, time; from pathlib import Path; from prerl_eval.run_lock import RunLock\n"
         f"with RunLock(Path({str(run)!r})):\n"
         "    child = os.fork()\n"
         "    if child: print(child, flush=True)\n"
@@ -163,7 +165,7 @@ def test_a_forked_child_does_not_keep_the_lock_of_a_killed_parent(run):
         os.kill(parent.pid, signal.SIGKILL)
         parent.wait()
         os.kill(child, 0)  # still alive
-        with store.RunLock(run):
+        with RunLock(run):
             pass
     finally:
         os.kill(child, signal.SIGKILL)
@@ -171,7 +173,7 @@ def test_a_forked_child_does_not_keep_the_lock_of_a_killed_parent(run):
 
 
 def test_a_writer_that_wrote_nothing_leaves_nothing(tmp_path):
-    with store.RunLock(tmp_path / "new"):
+    with RunLock(tmp_path / "new"):
         assert (tmp_path / "new").is_dir()
     assert not (tmp_path / "new").exists()
 
@@ -272,7 +274,7 @@ def test_a_full_disk_stops_with_one_line_and_keeps_every_part(tmp_path):
         pytest.skip("cannot mount a small tmpfs here (needs root)")
     try:
         run = disk / "run"
-        store.write_record(run, {"schema": 1, "run_id": "r", "settings": {}, "benchmarks": {}})
+        write_record(run, {"schema": 1, "run_id": "r", "settings": {}, "benchmarks": {}})
         store.write_part(run, store.rows_to_table(rows(5)))
         noise = os.urandom(400_000).hex()
         with pytest.raises(RunStopped, match=r"the disk is full; every stored row is safe"):
@@ -303,9 +305,9 @@ def test_a_changed_byte_anywhere_in_a_part_changes_no_row(run):
 
 
 def test_what_a_killed_start_leaves_is_no_other_file(tmp_path):
-    assert not store.holds_other_files(tmp_path / "absent")
+    assert not holds_other_files(tmp_path / "absent")
     for name in ("lock", ".run.json.tmp"):
         (tmp_path / name).write_text("")
-    assert not store.holds_other_files(tmp_path)
+    assert not holds_other_files(tmp_path)
     (tmp_path / "notes.txt").write_text("")
-    assert store.holds_other_files(tmp_path)
+    assert holds_other_files(tmp_path)

@@ -8,6 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from prerl_eval import store
+from prerl_eval.durable import replace_json
+from prerl_eval.run_record import read_record, write_record
 from prerl_train import journal
 from results.study.collect import COUNTS, chosen_rates, collect, not_committed, read_counts, read_csv
 from results.study.cost import cost_plan
@@ -38,13 +40,13 @@ def commands(jobs):
 def trained(work, model, updates, start="results/base-nano", **settings):
     """A training run of `updates` updates with a checkpoint each ten, 3 tokens more each."""
     run = write_run(work / model, [])
-    store.write_record(run, store.read_record(run) | {"settings": {"model": start, "lr": 2e-4} | settings})
+    write_record(run, read_record(run) | {"settings": {"model": start, "lr": 2e-4} | settings})
     for step in range(1, updates + 1):
         facts = {"step": step, "samples": 4, "tokens": 3 * step, "contributing_tokens": 1}
         journal.append(run / "metrics.jsonl", facts)
         if step % 10 == 0:
             (run / f"checkpoint-{step}").mkdir()
-            store.replace_json(run / f"checkpoint-{step}" / "prerl.json", {"step": step, "files": {}})
+            replace_json(run / f"checkpoint-{step}" / "prerl.json", {"step": step, "files": {}})
     return run
 
 
@@ -186,9 +188,9 @@ def test_a_measurement_that_still_lacks_samples_is_not_taken(study, tmp_path):
     run = measured(tmp_path, "grpo-2e-4-0@40-test", "grpo-2e-4-0/checkpoint-40")
     jobs = Jobs(part, chosen_rates(part), tmp_path)
     assert jobs.is_measured(point)
-    plans = store.read_record(run)["benchmarks"]
+    plans = read_record(run)["benchmarks"]
     plans["countdown"]["problems"] = 3
-    store.write_record(run, store.read_record(run) | {"benchmarks": plans})
+    write_record(run, read_record(run) | {"benchmarks": plans})
     assert not jobs.is_measured(point)
 
 
@@ -205,7 +207,7 @@ def test_a_training_run_of_other_settings_is_not_taken(study, tmp_path):
         stored = {"model": "results/base-nano", "reset_optimizer": True, **other}
         if other is settings:
             del stored["reset_optimizer"]
-        store.write_record(run, store.read_record(run) | {"settings": stored})
+        write_record(run, read_record(run) | {"settings": stored})
         assert not jobs.is_trained(point.model, 40)
 
 

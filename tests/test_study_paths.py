@@ -7,10 +7,10 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from prerl_eval import store
 from prerl_eval.comparison.arms import Arm
 from prerl_eval.comparison.rare import rare_survival, trace_arms
 from prerl_eval.comparison.support import support_change
+from prerl_eval.run_record import read_record, write_record
 from results.study import paths
 from results.study.committed import load_committed
 from results.study.expansion import expansion_table, newly_table, rare_stages, rare_table
@@ -132,7 +132,7 @@ def test_the_table_of_support_by_hand(folder):
 
 def test_an_unfinished_run_waits(tmp_path):
     countdown_run(tmp_path / "base@0-test", [ANSWERS])
-    record = store.read_record(tmp_path / "base@0-test")
+    record = read_record(tmp_path / "base@0-test")
     record["sessions"] = [{"sampled": {"countdown": {}}}]
-    store.write_record(tmp_path / "base@0-test", record)
+    write_record(tmp_path / "base@0-test", record)
     assert paths.collect(tmp_path, tmp_path) == []

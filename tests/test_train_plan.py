@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from prerl_eval import store
 from prerl_eval.errors import UserError
+from prerl_eval.run_record import read_record, write_record
 from prerl_train.arguments import Machine, forward_rows, trainer_config
 from prerl_train.folder import check_folder, run_record
 from prerl_train.resolve import resolve
@@ -119,7 +119,7 @@ def test_the_launcher_says_how_many_processes_there_are(settings, monkeypatch):
 
 def started(plan):
     """The plan's folder as a run that has just begun leaves it."""
-    store.write_record(plan.folder.path, run_record(plan, {"name": "transformers"}))
+    write_record(plan.folder.path, run_record(plan, {"name": "transformers"}))
     return plan
 
 
@@ -137,9 +137,9 @@ def test_a_run_goes_on_in_its_folder_with_other_means_and_more_updates(settings)
 
 def test_a_run_from_before_an_option_was_there_has_its_default(settings):
     plan = started(plan_training(settings()))
-    record = store.read_record(plan.folder.path)
+    record = read_record(plan.folder.path)
     del record["settings"]["reward"], record["settings"]["warmup_anchor"]
-    store.write_record(plan.folder.path, record)
+    write_record(plan.folder.path, record)
     assert check_folder(plan_training(settings()).folder)
     with pytest.raises(UserError, match=r"other settings \(reward: 'verifiable' -> 'random'\)"):
         plan_training(settings(reward="random"))
@@ -185,7 +185,7 @@ def test_the_folder_of_something_else_is_refused(settings, tmp_path):
     with pytest.raises(UserError, match="holds files but no run"):
         plan_training(settings())
     (run / "thesis.tex").unlink()
-    store.write_record(run, {"schema": 1, "run_id": "r", "settings": {}, "benchmarks": {}})
+    write_record(run, {"schema": 1, "run_id": "r", "settings": {}, "benchmarks": {}})
     with pytest.raises(UserError, match="is a run of prerl-eval, not of training"):
         plan_training(settings())
     with pytest.raises(UserError, match=r"(?i)cannot write a run in .* name too long"):

@@ -18,6 +18,7 @@ from prerl_eval import store
 from prerl_eval.errors import RunStopped
 from prerl_eval.plan import RunOptions
 from prerl_eval.run import evaluate
+from prerl_eval.run_record import read_record
 from prerl_train import journal
 from prerl_train.arguments import Machine
 from prerl_train.checkpoints import latest_complete
@@ -98,11 +99,11 @@ def test_a_run_killed_in_the_warm_up_goes_on_as_if_nothing_had_happened(undistur
     assert rollouts(run).equals(rollouts(undisturbed))
     assert metrics(run) == metrics(undisturbed)
     assert [line["phase"] for line in metrics(run)] == ["prerl"] * 3 + ["rl"] * 3
-    assert len(store.read_record(run)["sessions"]) == 2
+    assert len(read_record(run)["sessions"]) == 2
 
 
 def test_the_run_folder_says_what_was_done(undisturbed):
-    record = store.read_record(undisturbed)
+    record = read_record(undisturbed)
     assert (record["kind"], record["settings"]["algorithm"]) == ("training", "dsrl")
     assert record["sessions"][0]["engine"]["parameters"] == 608192
     assert {"trl", "torch", "transformers"} <= set(record["sessions"][0]["versions"])
@@ -112,7 +113,7 @@ def test_the_run_folder_says_what_was_done(undisturbed):
 
 
 def test_a_finished_run_says_so_and_more_steps_go_on_in_it(undisturbed, tmp_path, capsys):
-    settings = store.read_record(undisturbed)["settings"]
+    settings = read_record(undisturbed)["settings"]
     chosen = {name: settings[name] for name in OPTIONS if name not in ("out", "eval_bench")}
     finished = TrainSettings(algorithm="dsrl", out=undisturbed, **chosen)
     assert train(finished) == undisturbed
@@ -148,7 +149,7 @@ def test_two_processes_make_the_run_of_one(undisturbed, tmp_path):
     assert done.returncode == 0, done.stderr
     assert done.stdout == "run\n"
     run = tmp_path / "run"
-    assert store.read_record(run)["sessions"][0]["engine"]["processes"] == 2
+    assert read_record(run)["sessions"][0]["engine"]["processes"] == 2
     assert (run / f"checkpoint-{STEPS}" / "rng_state_1.pth").is_file()
     assert rollouts(run).equals(rollouts(undisturbed))
     for name, tensor in weights(undisturbed).items():
@@ -170,9 +171,7 @@ def test_an_evaluation_samples_what_the_checkpoint_would(undisturbed, tmp_path):
 
 
 def test_a_full_gpu_says_what_to_lower(undisturbed):
-    chosen = {
-        name: value for name, value in store.read_record(undisturbed)["settings"].items() if name in OPTIONS
-    }
+    chosen = {name: value for name, value in read_record(undisturbed)["settings"].items() if name in OPTIONS}
     plan = SimpleNamespace(
         settings=TrainSettings(algorithm="dsrl", **chosen),
         machine=Machine(device="cuda"), engine="vllm", longest_prompt=20, folder=SimpleNamespace(path="RUN"),

@@ -39,7 +39,8 @@ from prerl_eval.annotations import (
     write_about,
 )
 from prerl_eval.errors import UserError
-from prerl_eval.store import RowKey, differing_keys
+from prerl_eval.run_record import differing_keys
+from prerl_eval.store import RowKey
 
 MADE_BY = "prerl-behavior judge"
 

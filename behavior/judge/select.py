@@ -16,7 +16,8 @@ import pyarrow as pa
 
 from prerl_eval.annotations import KEY
 from prerl_eval.errors import UserError
-from prerl_eval.store import RowKey, parts, read_part, read_record
+from prerl_eval.run_record import read_record
+from prerl_eval.store import RowKey, parts, read_part
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,9 +21,10 @@ from prerl_eval.comparison.facts import plain
 from prerl_eval.comparison.mass import PRUNED, Traces, path_mass
 from prerl_eval.errors import UserError
 from prerl_eval.grading.verdict import UNSCORED
+from prerl_eval.run_record import read_record
 from prerl_eval.scoring.plan import PREFIX
 from prerl_eval.scoring.score import ALONE, GIVEN_PROMPT
-from prerl_eval.store import RowKey, read_record, read_samples
+from prerl_eval.store import RowKey, read_samples
 
 Scores = Mapping[RowKey, tuple[float, float]]
 """log P(y|x) and log P(y) of each response."""

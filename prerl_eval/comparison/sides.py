@@ -16,7 +16,8 @@ from prerl_eval.comparison.diversity import has_solutions, read_solutions
 from prerl_eval.comparison.floor import marginal_chances, read_answers
 from prerl_eval.comparison.rare import Solutions
 from prerl_eval.errors import UserError
-from prerl_eval.store import read_record, read_samples
+from prerl_eval.run_record import read_record
+from prerl_eval.store import read_samples
 from prerl_eval.tally import Tally, tally_run
 
 

@@ -13,7 +13,8 @@ from typing import Any
 
 from prerl_eval.comparison.sides import Group, parse_groups
 from prerl_eval.errors import UserError
-from prerl_eval.store import parts, read_record
+from prerl_eval.run_record import read_record
+from prerl_eval.store import parts
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from prerl_eval import store
 from prerl_eval.annotations import annotation_folder, read_about
 from prerl_eval.checkpoint import Checkpoint, expand_checkpoints
 from prerl_eval.engines import DTYPES
 from prerl_eval.errors import UserError
 from prerl_eval.prompts import PromptBuilder
+from prerl_eval.run_record import differing_keys, read_record
 from prerl_eval.scoring.responses import Responses, read_responses, stores_prompts
 from prerl_eval.start_token import start_token_id
 from prerl_eval.store import RowKey
@@ -100,7 +100,7 @@ class ScorePlan:
                 raise UserError(f"{folder} holds files but no annotation; give another --name")
             return None
         about = read_about(self.run, self.name)
-        different = store.differing_keys(about.get("settings", {}), self.settings)
+        different = differing_keys(about.get("settings", {}), self.settings)
         if self.options.dtype not in ("auto", about.get("dtype")):
             different.append(f"dtype: {about.get('dtype')} -> {self.options.dtype}")
         if different:
@@ -117,7 +117,7 @@ def plan_score(options: ScoreOptions) -> list[ScorePlan]:
         raise UserError(f"--batch-tokens {options.batch_tokens} is too small; give 1 or more")
     if options.dtype not in DTYPES:
         raise UserError(f"--dtype {options.dtype} is unknown; give one of {', '.join(DTYPES)}")
-    record = store.read_record(options.run)
+    record = read_record(options.run)
     checkpoints = expand_checkpoints(options.ckpt)
     if options.name is not None and len(checkpoints) > 1:
         raise UserError(

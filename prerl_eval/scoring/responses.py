@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 from prerl_eval.engines.base import Sampling
 from prerl_eval.errors import UserError
 from prerl_eval.prompts import PromptBuilder
-from prerl_eval.store import RowKey, read_record, read_samples
+from prerl_eval.run_record import read_record
+from prerl_eval.store import RowKey, read_samples
 
 COLUMNS = ("benchmark", "problem_id", "sample_index", "step", "prompt", "completion", "token_ids")
 

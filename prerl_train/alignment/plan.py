@@ -16,7 +16,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from prerl_eval import store
 from prerl_eval.cards import Card
 from prerl_eval.checkpoint import Checkpoint, open_checkpoint
 from prerl_eval.engines.base import Prompt
@@ -25,6 +24,7 @@ from prerl_eval.json_files import read_json
 from prerl_eval.plan import RunOptions, RunPlan, check_against_store, check_numbers, plan_run
 from prerl_eval.problems import Problem, load_problems
 from prerl_eval.prompts import PromptBuilder, check_lengths
+from prerl_eval.run_record import differing_keys
 from prerl_train.data import training_card
 
 RESULT, ROWS, ROLLOUTS = "alignment.json", "responses.jsonl", "rollouts"
@@ -172,7 +172,7 @@ def check_out(study: Study) -> None:
         stored = read_json(out / RESULT).get("settings")
         if not isinstance(stored, dict):
             raise UserError(f"{out / RESULT} has no settings: it is no study of prerl; give another --out")
-        different = store.differing_keys(stored, study.settings)
+        different = differing_keys(stored, study.settings)
         if different:
             raise UserError(
                 f"{out} was made with other settings ({'; '.join(different)}); "

@@ -37,6 +37,7 @@ from prerl_eval.errors import RunStopped
 from prerl_eval.grading import GradingPool
 from prerl_eval.json_files import read_json
 from prerl_eval.run import execute
+from prerl_eval.run_lock import RunLock
 from prerl_train.alignment import gradients
 from prerl_train.alignment.files import Row, append_row, read_rows, write_json, write_tokens
 from prerl_train.alignment.measure import Response, measure_response
@@ -64,7 +65,7 @@ def align(ckpt: str, data: str, **flags: Any) -> Path:
     (nothing written), RunStopped where the work could not go on; what is measured stays.
     """
     study = plan_study(AlignOptions(ckpt, data, **flags))
-    with store.RunLock(study.out):
+    with RunLock(study.out):
         check_out(study)
         sample(study)
         rows = measure(study)

@@ -19,6 +19,7 @@ import typer
 from prerl_eval import store
 from prerl_eval.console import run_app
 from prerl_eval.errors import UserError
+from prerl_eval.run_record import read_record, write_record
 
 RUNS = ("base", "grpo", "dsrl")
 LEFT_OUT = ("prompt", "completion", "extra")
@@ -38,11 +39,11 @@ def without_texts(samples: pa.Table) -> pa.Table:
 
 def keep(run: Path, into: Path) -> None:
     """Write a run folder `into` with the scores of `run`, in place of what is there."""
-    record = store.read_record(run)
+    record = read_record(run)
     for session in record["sessions"]:
         session["platform"] = session["platform"].partition("-")[0]
     shutil.rmtree(into, ignore_errors=True)
-    store.write_record(into, record)
+    write_record(into, record)
     store.write_part(into, without_texts(store.read_samples(run)))
 
 

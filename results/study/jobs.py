@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 
 from prerl_eval import store
 from prerl_eval.json_files import read_json
+from prerl_eval.run_record import read_record
 from prerl_train.checkpoints import latest_complete
 from results.study.plan import Model, Point, Study, Value
 
@@ -80,7 +81,7 @@ class Jobs:
         run, measure = measured_run(point, self.work), point.measure
         if not (run / "run.json").is_file():
             return False
-        record = store.read_record(run)
+        record = read_record(run)
         planned = record["benchmarks"]
         asked = all(
             name in planned and planned[name]["n"] >= measure.n and planned[name]["limit"] == measure.limit
@@ -99,7 +100,7 @@ class Jobs:
         run = self.work / model.name
         if not (run / f"checkpoint-{step}" / "prerl.json").is_file():
             return False
-        settings = store.read_record(run)["settings"]
+        settings = read_record(run)["settings"]
         wanted = {"lr": model.lr, "seed": model.seed, "algorithm": model.arm.algorithm, **model.arm.options}
         return _ends_alike(str(settings["model"]), self._start(model)) and all(
             name in settings and _same(settings[name], value) for name, value in wanted.items()

@@ -20,6 +20,7 @@ from prerl_eval import store
 from prerl_eval.annotations import read_annotations
 from prerl_eval.errors import UserError
 from prerl_eval.json_files import read_json
+from prerl_eval.run_record import read_record, write_record
 
 BASE_RUN = "base@0-test"
 STEPS = (10, 40)
@@ -64,7 +65,7 @@ def is_complete(run: Path) -> bool:
 
 def base_target(run: Path) -> Target:
     """The checkpoint that a run of the base was sampled from."""
-    return Target("base", 0, Path(store.read_record(run)["checkpoint"]["ref"]))
+    return Target("base", 0, Path(read_record(run)["checkpoint"]["ref"]))
 
 
 def targets(work: Path) -> list[Target]:
@@ -72,7 +73,7 @@ def targets(work: Path) -> list[Target]:
 
     Of each model those at STEPS and at the end of its warm-up, where they are there.
     """
-    base = store.read_record(base_run(work))["checkpoint"]["fingerprint"]
+    base = read_record(base_run(work))["checkpoint"]["fingerprint"]
     found = []
     for folder in sorted(file.parent for file in work.glob("*/metrics.jsonl")):
         record = read_json(folder / "run.json", missing_ok=True)
@@ -93,7 +94,7 @@ def subset(run: Path, out: Path, choose: Callable[[pa.Table], NDArray[np.bool_]]
     table = store.read_samples(run)
     half = out.with_name(f".{out.name}.partial")
     shutil.rmtree(half, ignore_errors=True)
-    store.write_record(half, store.read_record(run))
+    write_record(half, read_record(run))
     store.write_part(half, table.filter(pa.array(choose(table))))
     half.rename(out)
     return out

@@ -18,6 +18,7 @@ from prerl_eval import store
 from prerl_eval.comparison.compare import compare_sides
 from prerl_eval.comparison.plan import Plan, plan_comparison
 from prerl_eval.comparison.sides import parse_groups
+from prerl_eval.run_record import write_record
 from tests.speed.rows import Measured, Row, script
 
 BOUND = 1.0
@@ -32,7 +33,7 @@ def write_model(folder: Path, chances: np.ndarray, seed: int) -> Path:
     problems = len(chances)
     entry = {"n": SAMPLES, "problems": problems, "max_tokens": 4096, "card_hash": "c"}
     settings = SETTINGS | {"checkpoint": folder.name, "seed": seed}
-    store.write_record(
+    write_record(
         folder, {"schema": 1, "run_id": folder.name, "settings": settings, "benchmarks": {"set": entry}}
     )
     for start in range(0, problems, 50):

@@ -23,7 +23,8 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from prerl_eval import provenance, store
+from prerl_eval import provenance
+from prerl_eval.durable import replace_json
 from tests.speed.catalogue import Measurement
 from tests.speed.rows import read_measured
 
@@ -100,11 +101,11 @@ def measure_all(
             entry = _attempt(catalogue[name], entry, quick, vllm) | {"run": began}
             data["measurements"][name] = entry
             data["measurements"] = {key: data["measurements"][key] for key in _order(catalogue, data)}
-            store.replace_json(folder / FILE, data)
+            replace_json(folder / FILE, data)
         good = good and entry["status"] != "failed" and read_measured(entry).held
     if not only:
         data["run"]["ended"] = provenance.now()
-        store.replace_json(folder / FILE, data)
+        replace_json(folder / FILE, data)
     return good
 
 

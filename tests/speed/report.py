@@ -21,6 +21,7 @@ from pathlib import Path
 
 from prerl_eval import store
 from prerl_eval.annotations import Annotation, write_about, write_annotations
+from prerl_eval.run_record import write_record
 from tests.conftest import REPO
 from tests.speed.counting import PLAIN
 from tests.speed.process import run_command
@@ -68,9 +69,7 @@ def write_runs(folder: Path, problems: int = PROBLEMS, samples: int = SAMPLES) -
 def _write(run: Path, source: random.Random, words: list[str], problems: int, samples: int) -> Path:
     entry = {"n": samples, "problems": problems, "max_tokens": TOKENS, "card_hash": "c", "title": "Made up"}
     settings = SETTINGS | {"checkpoint": run.name}
-    store.write_record(
-        run, {"schema": 1, "run_id": run.name, "settings": settings, "benchmarks": {"set": entry}}
-    )
+    write_record(run, {"schema": 1, "run_id": run.name, "settings": settings, "benchmarks": {"set": entry}})
     for problem in range(problems):
         prompt = make_text(random.Random(problem), words)[:600]
         rows = [

@@ -15,6 +15,7 @@ import pyarrow as pa
 from prerl_eval import store
 from prerl_eval.plan import RunOptions
 from prerl_eval.run import evaluate
+from prerl_eval.run_record import read_record, write_record
 
 BASE = Path(__file__).resolve().parents[2] / "results" / "base-nano"
 BENCHMARK = "countdown"
@@ -40,13 +41,13 @@ def real_run(out: Path, problems: int) -> Path:
 
 def grown_run(real: Path, out: Path, problems: int, n: int, seed: int = 0) -> Path:
     """A finished run of n samples of each of the first problems of a real run."""
-    record = store.read_record(real)
+    record = read_record(real)
     entry = record["benchmarks"][BENCHMARK]
     if problems > entry["problems"]:
         raise ValueError(f"{real} holds {entry['problems']} problems, not {problems}")
     record["benchmarks"][BENCHMARK] = entry | {"n": n, "problems": problems, "limit": problems}
     record["settings"] = record["settings"] | {"seed": seed}
-    store.write_record(out, record)
+    write_record(out, record)
     table = store.read_samples(real)
     ids = table["problem_id"].to_pylist()
     kept = list(dict.fromkeys(ids))[:problems]

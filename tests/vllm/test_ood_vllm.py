@@ -6,6 +6,7 @@ from typer.testing import CliRunner
 
 from prerl_eval import store
 from prerl_eval.cli import app
+from prerl_eval.run_record import read_record
 from tests.test_ood_run import check_run, command, ood_root  # noqa: F401 - the fixture is found by its name
 
 
@@ -14,7 +15,7 @@ def test_all_four_sets_are_asked_and_graded(tiny_model, ood_root, tmp_path):  # 
     done = CliRunner().invoke(app, command(tiny_model, ood_root, out, engine="vllm"))
     assert done.exit_code == 0, done.output
     check_run(out)
-    assert store.read_record(out)["sessions"][-1]["engine"]["name"] == "vllm"
+    assert read_record(out)["sessions"][-1]["engine"]["name"] == "vllm"
 
 
 def test_an_audit_finds_what_it_finds_with_the_transformers_engine(tiny_model, tmp_path):
