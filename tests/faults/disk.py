@@ -182,7 +182,13 @@ FAULTS = [
     Fault("disk", "full disk under count --annotate", FULL, EQUAL, 3, 1, fill_counting),
     Fault("disk", "full disk under judge", FULL, STOPPED + "with the same labels", 4, 1, fill_judging),
     Fault(
-        "disk", "full disk under prerl-train dsrl", FULL, STOPPED + "with the same bits", 4, 1, fill_training
+        "disk",
+        "full disk under prerl-train dsrl",
+        FULL,
+        "exit code 1, one line says to make room; the same command then ends with the same bits",
+        4,
+        1,
+        fill_training,
     ),
     Fault(
         "disk",

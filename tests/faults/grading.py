@@ -107,7 +107,9 @@ def crash(stage: Stage, trials: Trials) -> None:
                 time.sleep(0.01)
             time.sleep(trials.rng.uniform(0.1, 1))
             # The first is the server that the workers are forked from.
-            for victim in children(started.pid, "forkserver")[1:]:
+            killed = children(started.pid, "forkserver")[1:]
+            assert killed, "it had ended before anything was killed"
+            for victim in killed:
                 os.kill(victim, signal.SIGKILL)
             assert started.wait() == 0, started.said()[-600:]
             found = Counter(statuses(run))
